@@ -1,0 +1,1 @@
+"""What a run costs: operations, memory; each number measured, predicted or from a formula."""

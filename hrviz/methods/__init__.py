@@ -1,0 +1,1 @@
+"""The methods, one file each, in one folder a family. `hrviz.METHODS` finds them by itself."""

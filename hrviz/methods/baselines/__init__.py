@@ -1,0 +1,1 @@
+"""Baselines: what every method is compared with."""

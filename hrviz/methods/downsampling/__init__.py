@@ -1,0 +1,1 @@
+"""Non-uniform downsampling (survey III-A)."""

@@ -1,0 +1,193 @@
+"""Learning to Zoom: sample more where it matters.
+
+A small network looks at a thumbnail and says where detail matters; the image is then resampled to
+the same small size with the salient parts enlarged and the rest squeezed. The task network receives
+as many pixels as with uniform downsampling, but spends them better.
+
+Saliency S lives on a grid of nodes. Each node of the output reads the image at the mean position of
+all nodes, weighted by their saliency and a Gaussian of their distance (survey, equations 2 and 3):
+
+    u(x, y) = sum S(x', y') k((x, y), (x', y')) x' / sum S(x', y') k(...),   v alike,
+
+so every node is pulled towards salient neighbours. Nodes are interpolated bilinearly to the output,
+and the image is sampled there. All of it is differentiable, so the saliency network learns from the
+task's loss alone.
+
+Paper: Recasens, Kellnhofer, Stent, Matusik, Torralba, "Learning to Zoom: a Saliency-Based Sampling
+Layer for Neural Networks", ECCV 2018, pp. 51-66.
+
+Notes
+-----
+The warp answers to the curvature of log S, not to S: a wide plateau of high saliency is enlarged at
+its rim only. With padding 'reflect' the whole region stays in the output and even saliency is
+exactly uniform; 'replicate' (the authors') crops a little; 'none' is the survey's literal sum and
+shrinks to the centre. The authors sample with four taps of full resolution; 'fair' averages over
+each output pixel's footprint instead, as uniform downsampling does, and is the default because the
+two can then be compared. The trained network is a small stand-in for the paper's ResNet-18
+(`hrviz.nets.saliency.PaperSaliencyNet` has the paper's size), trained end to end with the tissue
+segmenter through this sampler (`hrviz train tissue-saliency`).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hrviz.image import ImageView
+from hrviz.method import (
+    Bandwidth,
+    DrawnBoxes,
+    DrawnStrokes,
+    Nodes,
+    OutputPixels,
+    Padding,
+    Sampling,
+    Task,
+    UploadedMap,
+    method,
+)
+from hrviz.methods import task as tasks
+from hrviz.methods.downsampling.sampler import grid_from_nodes, saliency_nodes, sample
+from hrviz.methods.downsampling.sources import Floor, SaliencySource, Strength, adjust, saliency_map
+from hrviz.results import HeatMap, Picture, Step, WarpGrid
+
+
+@method(
+    family="downsampling",
+    section="III-A",
+    paper="Recasens et al., ECCV 2018",
+    aliases=("learning-to-zoom",),
+    equation=r"\begin{aligned} u &= \frac{\sum S\,k\,x'}{\sum S\,k}, \quad v = \frac{\sum S\,k\,y'}{\sum S\,k} \\"
+    r"k(d) &= e^{-4\ln 2\; d^2/\mathrm{FWHM}^2} \end{aligned}",
+    use_when="A thumbnail already shows where the small things that decide are.",
+    avoid_when="Salient parts fill the image, or a thumbnail cannot show them.",
+    network=lambda params: params["task"] != "none" or params["saliency"] == "trained",
+)
+def saliency_sampler(
+    view: ImageView,
+    *,
+    saliency: SaliencySource = "trained",
+    size: OutputPixels = 512,
+    bandwidth: Bandwidth = 13.0,
+    nodes: Nodes = 31,
+    strength: Strength = 1.0,
+    floor: Floor = 0.1,
+    boxes: DrawnBoxes = (),
+    strokes: DrawnStrokes = (),
+    file: UploadedMap = None,
+    padding: Padding = "reflect",
+    sampling: Sampling = "fair",
+    task: Task = "tumour segmentation",
+) -> Iterator[Step]:
+    """Warp `view` to `size` pixels, enlarging what is salient, and see what the task makes of it.
+
+    Parameters
+    ----------
+    view : ImageView
+    saliency : str
+        Source of the saliency; it is named in the result.
+    size : int, px
+        Longer side of the output.
+    bandwidth : float, nodes
+        Full width at half maximum of the kernel (the paper: 13 of 31 nodes).
+    nodes : int
+        Along the longer side; the shorter side has as many as its share.
+    strength, floor : float
+        Exponent on the saliency, and share of even saliency mixed in.
+    boxes, strokes : tuple
+        With saliency 'drawn': (y0, x0, y1, x1) and lists of (y, x), level-0 pixels.
+    file : str
+        With saliency 'file'.
+    padding : {'none', 'replicate', 'reflect'}
+    sampling : {'fair', 'as published'}
+    task : str
+
+    Yields
+    ------
+    saliency : HeatMap
+    grid : WarpGrid
+    magnification : HeatMap
+        log2 of the linear zoom against uniform downsampling, in the image.
+    warped : Picture
+        With its grid, so that output and image are linked point by point.
+    prediction : HeatMap
+        Tumour probability carried back to image coordinates by the exact inverse.
+    score : Prediction
+        Where the image has truth.
+
+    Examples
+    --------
+    Even saliency changes nothing (strength 0):
+
+    >>> import hrviz
+    >>> run = hrviz.apply("learning-to-zoom", "scene:tissue?size=2048x2048", saliency="edges",
+    ...                   strength=0, size=128, task="none")
+    >>> run["grid"].summary()["covered"], run["grid"].summary()["folded_cells"]
+    (1.0, 0)
+    """
+    ny, nx = (
+        max(2, round(nodes * n / max(view.height, view.width))) for n in (view.height, view.width)
+    )
+    source = saliency_map(view, saliency, (ny, nx), boxes, strokes, file)
+    shaped = adjust(source.values, strength, floor)
+    shown = HeatMap(
+        shaped, view.box, label="saliency", unit="relative", low=0, source=source.source
+    )
+    yield Step("saliency", shown, f"Where detail is asked for ({source.source}).")
+    v, u = saliency_nodes(shaped, bandwidth, padding)
+    h, w = view.fit(min(size, max(1, round(max(view.height, view.width)))))
+    grid = grid_from_nodes(v, u, view.box, (h, w))
+    yield Step(
+        "grid", grid, "Lines of the output, drawn where they read the image: dense is enlarged."
+    )
+    yield Step(
+        "magnification",
+        grid.magnification(),
+        "Above 0 the output shows more detail than uniform downsampling.",
+    )
+    pixels = sample(view, grid, sampling)
+    yield Step("warped", Picture(pixels, grid=grid), "What the task network receives.")
+    if task == "none":
+        return
+    probability = unwarp(tasks.segment(pixels[None])[0], grid, view)
+    yield Step(
+        "prediction", probability, "Tumour found in the warped picture, carried back to the image."
+    )
+    yield from tasks.score(view, probability)
+
+
+def unwarp(answer: np.ndarray, grid: WarpGrid, view: ImageView, raster: int = 512) -> HeatMap:
+    """A network's answer on the warped picture, as a map over the image; NaN where it was cropped.
+
+    Parameters
+    ----------
+    answer : ndarray, (h, w)
+        Over the whole output, at half its resolution.
+    raster : int
+        Longer side of the map in pixels, at most as fine as the answer's finest parts.
+    """
+    h, w = view.fit(min(raster, max(1, round(max(view.height, view.width)))))
+    y = view.box.y0 + (np.arange(h) + 0.5) * view.height / h
+    x = view.box.x0 + (np.arange(w) + 0.5) * view.width / w
+    points = np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2)
+    # raster points lie between the corner pixel centres unless a pixel is cut: keep them inside
+    points = np.clip(
+        points, (view.box.y0 + 0.5, view.box.x0 + 0.5), (view.box.y1 - 0.5, view.box.x1 - 0.5)
+    )
+    at = grid.inverse(points)
+    # the answer's pixel k stands for the output's pixels 2k and 2k + 1
+    rows, columns = ((at[:, k] * (grid.size[k] - 1) + 0.5) / 2 - 0.5 for k in (0, 1))
+    known = np.isfinite(rows)
+    values = np.full(len(points), np.nan, np.float32)
+    from scipy import ndimage
+
+    values[known] = ndimage.map_coordinates(
+        answer, [rows[known], columns[known]], order=1, mode="nearest"
+    )
+    return HeatMap(
+        values.reshape(h, w),
+        view.box,
+        label="tumour probability",
+        low=0,
+        high=1,
+        source=tasks.BADGE,
+    )

@@ -1,0 +1,95 @@
+"""The task that all methods of this family of demos serve: outline tumour, judge it against truth.
+
+Every method ends with the same two steps: what the task network makes of the method's output, in
+image coordinates, and how that compares with the scene's truth. So their difference is the method's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hrviz import nets
+from hrviz.context import current
+from hrviz.image import ImageView
+from hrviz.results import HeatMap, Prediction, Step
+
+NETWORK = "tissue-segmenter"
+BADGE = f"trained: {NETWORK}"
+RASTER = 1024  # judged on at most this many pixels a side
+SMALL_UM = 200.0  # isolated tumour cells and clusters below 0.2 mm count as small lesions
+SMALLEST_INPUT = 16
+
+
+def segment(batch: np.ndarray) -> np.ndarray:
+    """Tumour probability of pictures, by the trained segmenter.
+
+    Parameters
+    ----------
+    batch : ndarray float32, (n, h, w, 3), in 0..1
+
+    Returns
+    -------
+    ndarray float32, (n, ceil(h/2), ceil(w/2)), in 0..1
+    """
+    import torch
+
+    n, h, w, _ = batch.shape
+    current().add("network_pixels", n * h * w)
+    short = max(0, SMALLEST_INPUT - h), max(0, SMALLEST_INPUT - w)
+    padded = np.pad(batch, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), mode="edge")
+    logits = nets.run(NETWORK, torch.from_numpy(padded).permute(0, 3, 1, 2).contiguous())
+    probability = torch.sigmoid(logits[:, 0]).numpy()
+    return np.ascontiguousarray(probability[:, : -(-h // 2), : -(-w // 2)])
+
+
+def score(view: ImageView, probability: HeatMap) -> Iterator[Step]:
+    """The 'score' step, where the image has truth: IoU, recall of lesions, small ones apart.
+
+    IoU is taken on a raster of the region of at most 1024 px a side. A lesion is found when more
+    than half of its own pixels (24 x 24 points over its box) are predicted tumour; lesions cut by
+    the region's border count with the part inside.
+    """
+    truth = view.truth
+    if truth is None:
+        return
+    size = view.fit(min(RASTER, int(max(view.height, view.width, 1))))
+    mask = truth.mask(view.box, size) > 0
+    y = view.box.y0 + (np.arange(size[0]) + 0.5) * view.height / size[0]
+    x = view.box.x0 + (np.arange(size[1]) + 0.5) * view.width / size[1]
+    points = np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2)
+    predicted = probability.at(points).reshape(size) > 0.5
+    union = (mask | predicted).sum()
+    values = {"iou": float((mask & predicted).sum() / union) if union else 1.0}
+    boxes, areas = truth.lesions(view.box)
+    found = np.array([_found(view, probability, box) for box in boxes])
+    known = np.array([f is not None for f in found], bool)
+    if known.any():
+        hit, area = np.array([bool(f) for f in found[known]]), np.asarray(areas)[known]
+        small = area < np.pi / 4 * (SMALL_UM / (view.pixel_size or 0.25)) ** 2
+        values |= {"lesions": float(hit.size), "lesion_recall": float(hit.mean())}
+        if small.any():
+            values |= {
+                "small_lesions": float(small.sum()),
+                "small_lesion_recall": float(hit[small].mean()),
+            }
+    values["false_positive_share"] = float((predicted & ~mask).mean())
+    note = f"Against the scene's truth, on {size[1]} x {size[0]} points of the region."
+    yield Step("score", Prediction(values, source=BADGE), note)
+
+
+def _found(view: ImageView, probability: HeatMap, box: np.ndarray) -> bool | None:
+    """Whether a lesion is predicted; None when none of it lies in the region."""
+    from hrviz.geometry import Box
+
+    inside = Box(*box).intersect(view.box)
+    if inside.area <= 0:
+        return None
+    own = view.truth.mask(inside, (24, 24)) > 0
+    if not own.any():
+        return None
+    y = inside.y0 + (np.arange(24) + 0.5) * inside.height / 24
+    x = inside.x0 + (np.arange(24) + 0.5) * inside.width / 24
+    at = np.stack(np.meshgrid(y, x, indexing="ij"), -1)[own]
+    return bool((probability.at(at) > 0.5).mean() > 0.5)

@@ -1,0 +1,113 @@
+"""Task networks and their weights: `load(name)` gives a network ready to run, and says so.
+
+Weights are safetensors with a card (JSON: data, seed, steps, held-out metrics, command) beside
+them. Loading records the network in the run's context, so that costs and badges name it. Pickles
+are never read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hrviz.context import current
+from hrviz.errors import HrvizError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+#: name of a weight file -> module and class that it fills
+ARCHITECTURES = {
+    "tissue-segmenter": ("hrviz.nets.unet", "SmallUNet"),
+    "tissue-saliency": ("hrviz.nets.saliency", "SmallSaliencyNet"),
+}
+
+
+@cache
+def fingerprint() -> str:
+    """Changes when any bundled weights change: part of every cache key."""
+    digest = hashlib.sha256()
+    for file in sorted(WEIGHTS.glob("*.safetensors")):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def card(name: str) -> dict[str, Any]:
+    """What is known of a network's weights: data, seed, steps, metrics, command."""
+    file = WEIGHTS / f"{name}.json"
+    if not file.exists():
+        raise HrvizError(f"there are no weights for {name!r}: make them with 'hrviz train {name}'")
+    return dict(json.loads(file.read_text()))
+
+
+@cache
+def _load(name: str) -> tuple[Any, str]:
+    from safetensors.torch import load_file
+
+    facts = card(name)
+    module, architecture = ARCHITECTURES[name]
+    net = getattr(importlib.import_module(module), architecture)(**facts["config"])
+    file = WEIGHTS / f"{name}.safetensors"
+    net.load_state_dict(load_file(file))
+    net.eval().requires_grad_(False)
+    return net, hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def load(name: str) -> nn.Module:
+    """A trained network by name, on the run's device.
+
+    Raises
+    ------
+    HrvizError
+        When its weights are missing, with the command that makes them.
+    """
+    net, digest = _load(name)
+    context = current()
+    parameters = sum(p.numel() for p in net.parameters())
+    context.networks[name] = (parameters, digest, f"trained: {name}")
+    return net.to(context.device)
+
+
+def run(name: str, batch: torch.Tensor) -> torch.Tensor:
+    """Run a trained network on a batch `(n, 3, h, w)` in 0..1, counting what it is given."""
+    import torch
+
+    context = current()
+    context.check()
+    net = load(name)
+    with torch.no_grad():
+        out = net(batch.to(context.device)).cpu()
+    predicted = _predicted_memory(name, tuple(batch.shape))
+    context.counts["network_memory"] = max(context.counts.get("network_memory", 0.0), predicted)
+    return out
+
+
+@cache
+def _predicted_memory(name: str, shape: tuple[int, ...]) -> int:
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    from hrviz.cost.memory import predict_inference
+
+    with _disable_current_modes():  # the FLOP counter must not see this second, imaginary pass
+        return predict_inference(_load(name)[0], shape)
+
+
+def save(name: str, net: nn.Module, facts: dict[str, Any]) -> None:
+    """Write weights and card of a trained network, each whole or not at all."""
+    from safetensors.torch import save as serialise
+
+    from hrviz.results import write_whole
+
+    data = serialise({k: v.contiguous() for k, v in net.state_dict().items()})
+    write_whole(WEIGHTS / f"{name}.safetensors", lambda file: file.write(data))
+    text = json.dumps(facts | {"parameters": sum(p.numel() for p in net.parameters())}, indent=1)
+    write_whole(WEIGHTS / f"{name}.json", lambda file: file.write(text.encode() + b"\n"))
+    fingerprint.cache_clear()
+    _load.cache_clear()

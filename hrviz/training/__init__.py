@@ -1,0 +1,42 @@
+"""Recipes that train the bundled networks: `hrviz train NAME`, deterministic by seed, in minutes.
+
+Each recipe is one file with a `train(seed, steps, report)` that trains on procedural scenes, judges
+on held-out ones, and writes weights and card through `hrviz.nets.save`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from hrviz.errors import HrvizError
+
+RECIPES = {
+    "tissue-segmenter": "hrviz.training.tissue_segmenter",
+    "tissue-saliency": "hrviz.training.tissue_saliency",
+}
+
+
+def train(
+    name: str,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    report: Callable[[str], None] = print,
+    write: bool = True,
+) -> dict[str, Any]:
+    """Train one network and write its weights and card; returns the card.
+
+    Raises
+    ------
+    HrvizError
+        Unknown name, with the nearest.
+    """
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(RECIPES)}"
+        raise HrvizError(f"there is no recipe {name!r}: {hint}")
+    recipe = importlib.import_module(RECIPES[name])
+    return recipe.train(seed=seed, steps=steps, report=report, write=write)
