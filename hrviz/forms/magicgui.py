@@ -1,0 +1,109 @@
+"""Parameters as magicgui widgets, built one by one from our `Param` (never from a signature)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from magicgui.widgets import CheckBox, Container, LogSlider, create_widget
+
+from hrviz.forms import PICTURES, label, ladder, long, settled, span, split
+from hrviz.method import Method, Param
+
+MORE = "_more"
+
+
+class RungSlider(LogSlider):  # type: ignore[misc,unused-ignore]
+    """A slider over the rungs of a ladder: exact values, told in the label.
+
+    magicgui's own logarithmic slider rounds to its hundred positions (0.3 becomes 0.295) and reads
+    out the position instead of the value.
+    """
+
+    def __init__(self, param: Param, **options: Any) -> None:
+        self._rungs, self._title = ladder(param), label(param)
+        low, high = self._rungs[0], self._rungs[-1]
+        super().__init__(min=low, max=high, max_pos=len(self._rungs) - 1, **options)
+        self._widget._mgui_set_readout_visibility(False)
+        self.value = param.default
+        self.changed.connect(self._tell)
+        self._tell()
+
+    def _tell(self, *_: Any) -> None:
+        self.label = f"{self._title}: {self.value:.3g}"
+
+    def _value_from_position(self, position: float) -> float:
+        return self._rungs[int(position)]
+
+    def _position_from_value(self, value: float) -> float:
+        return min(range(len(self._rungs)), key=lambda k: abs(self._rungs[k] - value))
+
+
+def container(method: Method) -> Container[Any]:
+    """All controls of a method; `container.changed` fires on every change."""
+    widgets = {p.name: _widget(p) for p in method.params}
+    order = sorted(method.params, key=lambda p: not p.control.basic)
+    rows: list[Any] = [widgets[p.name] for p in order if p.control.basic]
+    if len(rows) < len(order):
+        rows += [CheckBox(value=False, text="More controls", name=MORE, label="")]
+        rows += [widgets[p.name] for p in order if not p.control.basic]
+    out: Container[Any] = Container(widgets=rows, labels=True)
+    out.hrviz_method = method
+    out.changed.connect(lambda: refresh(out))
+    refresh(out)
+    return out
+
+
+def refresh(box: Container[Any]) -> None:
+    """Show the controls that matter now."""
+    method: Method = box.hrviz_method
+    basic, more = split(method, values(box))
+    has_more = any(not p.control.basic for p in method.params)
+    shown = {p.name for p in basic}
+    if has_more and box[MORE].value:
+        shown |= {p.name for p in more}
+    for param in method.params:
+        box[param.name].visible = param.name in shown
+
+
+def values(box: Container[Any]) -> dict[str, Any]:
+    """The method's parameters as they are set."""
+    method: Method = box.hrviz_method
+    return {p.name: _value(p, box[p.name].value) for p in method.params}
+
+
+def _value(param: Param, value: Any) -> Any:
+    if param.kind == "file":
+        return None if value in (None, "") or str(value) == "." else param.check(str(value))
+    return settled(param, value)
+
+
+def _widget(param: Param) -> Any:
+    kind = "LineEdit"
+    options: dict[str, Any] = {}
+    value = param.default
+    match param.kind:
+        case "number" | "integer":
+            low, high, step = span(param)
+            whole = param.kind == "integer"
+            options = {"min": low, "max": high, "step": step}
+            if param.control.log:
+                return RungSlider(param, name=param.name, tooltip=param.control.help)
+            if long(param):
+                kind = "SpinBox" if whole else "FloatSpinBox"
+            else:
+                kind = "Slider" if whole else "FloatSlider"
+            if whole:
+                options = {k: int(v) for k, v in options.items()}
+        case "flag":
+            kind = "CheckBox"
+        case "choice":
+            kind, options = "ComboBox", {"choices": list(param.choices)}
+        case "boxes" | "strokes":
+            value = ""
+        case "file":
+            pattern = " ".join(f"*.{p}" for p in PICTURES)
+            kind, options = "FileEdit", {"filter": pattern, "nullable": True}
+    options = {**options, "tooltip": param.control.help}
+    made = create_widget(name=param.name, label=label(param), widget_type=kind, options=options)
+    made.value = value
+    return made

@@ -1,0 +1,166 @@
+"""How the app looks: the style sheet over Streamlit's own, and the bar's two small tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import streamlit as st
+
+from hrviz.viewer.launch import FONT, theme_options
+from hrviz.views.colour import THEMES, Theme
+
+TOOLS_JS = """
+export default function ({ data, parentElement, setStateValue }) {
+  const root = parentElement.querySelector('.t');
+  const put = (name) => window.postMessage(
+    { stCommVersion: 1, type: 'SET_CUSTOM_THEME_CONFIG', themeName: 'hrviz ' + name, themeInfo: data.themes[name] }, '*');
+  const other = data.theme === 'dark' ? 'light' : 'dark';
+  root.dataset.theme = data.theme;
+  const [copy, theme] = root.querySelectorAll('button');
+  theme.title = `Switch to the ${other} theme`;
+  theme.setAttribute('aria-label', theme.title);
+  if (root.shown !== data.theme) {
+    const first = root.shown === undefined;
+    root.shown = data.theme;
+    if (!first || data.theme !== 'dark') { put(data.theme); if (first) setTimeout(() => put(data.theme), 700); }
+  }
+  theme.onclick = () => { root.shown = other; root.dataset.theme = other; put(other); setStateValue('theme', other); };
+  copy.onclick = async () => {
+    let ok = true;
+    try { await navigator.clipboard.writeText(window.location.href); } catch (error) { ok = false; }
+    if (!ok) window.prompt('Copy this link', window.location.href);
+    copy.textContent = 'Copied';
+    setTimeout(() => { copy.textContent = 'Copy link'; }, 1500);
+  };
+}
+"""
+TOOLS_CSS = """
+.t { display: flex; gap: 8px; --fg: #E7E9EC; --line: #3A4048; --accent: #5AB0FF; }
+.t[data-theme="light"] { --fg: #1B1E22; --line: #D5D9DE; --accent: #0B61C2; }
+button { all: unset; box-sizing: border-box; cursor: pointer; height: 28px; padding: 0 8px; border: 1px solid var(--line);
+  border-radius: 4px; color: var(--fg); font: 12px/26px system-ui, sans-serif; white-space: nowrap; }
+button:hover { color: var(--accent); border-color: var(--accent); }
+button:focus-visible { outline: 2px solid var(--accent); }
+svg { width: 16px; height: 26px; fill: none; stroke: currentColor; stroke-width: 1.4; display: block; }
+"""
+TOOLS_HTML = """<div class="t"><button type="button" title="Copy a link to what you see now">Copy link</button>
+<button type="button"><svg viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="5.2"/>
+<path d="M8 2.8a5.2 5.2 0 0 1 0 10.4z" fill="currentColor"/></svg></button></div>"""
+
+
+@cache
+def _tools() -> Callable[..., Any]:
+    made: Callable[..., Any] = st.components.v2.component(
+        "hrviz.tools", html=TOOLS_HTML, css=TOOLS_CSS, js=TOOLS_JS
+    )
+    return made
+
+
+def tools(theme: str) -> str | None:
+    """Copy link and theme switch; the theme the user chose, if any."""
+    themes = {
+        name: theme_options(look) | {"base": int(name == "dark"), "bodyFont": FONT, "headingFont": FONT,
+              "baseFontSize": 13, "baseRadius": "4px", "buttonRadius": "4px", "showWidgetBorder": True}
+        for name, look in THEMES.items()
+    }  # fmt: skip
+    result = _tools()(key="tools", data={"theme": theme, "themes": themes}, width="content",
+                      height="content", on_theme_change=lambda: None)  # fmt: skip
+    chosen = result.get("theme")
+    fresh = chosen != st.session_state.get("tools-seen")
+    st.session_state["tools-seen"] = chosen
+    return chosen if fresh else None
+
+
+def css(look: Theme, name: str) -> str:
+    """The whole style sheet of one theme; spacing in steps of 8 px."""
+    problem = "#FFB4A8" if name == "dark" else "#A32315"
+    return _SHEET.replace(
+        "/*vars*/",
+        f"""
+      --bg: {look.background}; --panel: {look.panel}; --fg: {look.text}; --soft: {look.muted};
+      --line: {look.line}; --accent: {look.accent}; --problem: {problem};""",
+    )
+
+
+_SHEET = """
+:root { /*vars*/ }
+header[data-testid="stHeader"], [data-testid="stToolbar"], [data-testid="stDecoration"], [data-testid="stStatusWidget"],
+[data-testid="stSidebar"], [data-testid="stSidebarCollapsedControl"], [data-testid="stExpandSidebarButton"],
+[data-testid="stAppDeployButton"], #MainMenu, footer { display: none !important; }
+html, body, .stApp, [data-testid="stMain"] { background: var(--bg) !important; color: var(--fg); font-variant-numeric: tabular-nums; }
+[data-testid="stMain"] { overflow-x: hidden; scrollbar-gutter: auto; }
+.stMainBlockContainer, [data-testid="stMainBlockContainer"] { padding: 0 !important; max-width: none !important; }
+[data-testid="stMainBlockContainer"] > [data-testid="stVerticalBlock"] { gap: 0 !important; }
+[data-stale="true"], .stale-element { opacity: 1 !important; transition: none !important; }
+[data-testid="stElementContainer"]:has(> .stHtml > style) { display: none; }
+.st-key-bar { height: 40px; min-height: 40px; flex-shrink: 0 !important; box-sizing: border-box; padding: 0 8px; background: var(--panel); border-bottom: 1px solid var(--line); overflow: hidden; }
+.st-key-bar > * { flex-shrink: 0; }
+.hv-brand { font-size: 15px; letter-spacing: .02em; padding: 0 8px; }
+.st-key-bar .hv-disclaimer { display: block; text-align: right; color: var(--soft); font-size: 11px; white-space: nowrap;
+  overflow: hidden; text-overflow: ellipsis; padding: 0 8px; }
+.st-key-bar [data-testid="stElementContainer"]:has(.hv-disclaimer) { flex: 1 1 0 !important; min-width: 0; }
+.st-key-bar a[data-testid="stPageLink-NavLink"] { padding: 4px 8px; border-radius: 4px; min-height: 28px; }
+.st-key-bar a[data-testid="stPageLink-NavLink"] p { font-size: 13px; color: var(--soft); }
+.st-key-bar a[data-testid="stPageLink-NavLink"]:hover { background: var(--bg); }
+.st-key-bar [data-testid="stPopover"] button { min-height: 28px; padding: 0 8px; font-size: 12px; }
+.st-key-bar [data-testid="stPopover"] p { font-size: 12px; }
+.st-key-desk { gap: 0 !important; height: calc(100vh - 40px) !important; max-height: calc(100vh - 40px); overflow: hidden; }
+.st-key-desk .st-key-rail, .st-key-desk .st-key-inspector, .st-key-desk .st-key-side { height: calc(100vh - 40px) !important; max-height: calc(100vh - 40px); overflow-y: auto;
+  overflow-x: hidden; padding: 8px; background: var(--bg); scrollbar-width: thin; flex-shrink: 0; flex-wrap: nowrap; gap: 8px; }
+.st-key-stage { min-width: 0; gap: 0 !important; flex: 1 1 0 !important; }
+.st-key-stage > * { flex-shrink: 0; }
+.st-key-stage { border-right: 1px solid var(--line); } .st-key-rail { border-right: 0; }
+.st-key-strip { height: 48px; padding: 8px; gap: 8px !important; background: var(--bg); border-top: 1px solid var(--line); overflow: hidden; }
+.st-key-strip button { min-height: 32px; height: 32px; padding: 0 8px; white-space: nowrap; }
+.st-key-strip button p { font-size: 12px; white-space: nowrap; }
+.hv-noted { display: block; color: var(--soft); font-size: 12px; line-height: 16px; max-height: 32px; overflow: hidden; }
+.st-key-rail h6 { font-size: 11px; color: var(--soft); font-weight: 600; margin: 8px 0 0; padding: 0; line-height: 16px; }
+.st-key-rail button { justify-content: flex-start; text-align: left; min-height: 32px; padding: 4px 8px; border: 0; border-left: 3px solid transparent;
+  border-radius: 0 4px 4px 0; background: transparent; color: var(--fg); }
+.st-key-rail button > div, .st-key-rail button span { justify-content: flex-start; text-align: left; }
+.st-key-rail button p { font-size: 12px; line-height: 16px; text-align: left; }
+.st-key-rail button:hover { background: var(--panel); color: var(--fg); }
+.st-key-rail button[kind="primary"], .st-key-rail button[data-testid="stBaseButton-primary"] { background: var(--panel); color: var(--fg); font-weight: 600; }
+.hv-title { font-size: 15px; font-weight: 600; line-height: 24px; margin: 0; }
+.hv-idea { color: var(--soft); font-size: 12px; line-height: 16px; margin: 0; }
+.hv-soft { color: var(--soft); }
+.hv-badge { display: inline-block; font-size: 11px; line-height: 16px; padding: 0 8px; border: 1px solid var(--line); border-radius: 8px; color: var(--soft); }
+.hv-badge.hv-trained { border-color: #009E73; } .hv-badge.hv-oracle { border-color: #E69F00; }
+.hv-badge.hv-stand-in { border-color: #CC79A7; } .hv-badge.hv-drawn { border-color: #56B4E9; }
+.hv-sentence { font-size: 12px; line-height: 16px; padding: 8px; border-left: 3px solid var(--problem); background: var(--panel); border-radius: 0 4px 4px 0; }
+.hv-sentence.hv-notice { border-color: var(--accent); }
+.hv-line { height: 2px; background: var(--line); } .hv-line i { display: block; height: 2px; background: var(--accent); transition: width .2s; }
+.hv-left { font-size: 11px; color: var(--soft); line-height: 16px; }
+.hv-facts, .hv-levels, .hv-table { border-collapse: collapse; width: 100%; font-size: 12px; line-height: 16px; margin: 0; }
+.hv-facts th, .hv-facts td, .hv-levels th, .hv-levels td { border: 0; padding: 2px 0; vertical-align: top; text-align: left; font-weight: 400; }
+.hv-facts th, .hv-levels th { color: var(--soft); padding-right: 8px; max-width: 96px; }
+.hv-facts td { overflow-wrap: anywhere; }
+.hv-levels td:nth-child(n+2), .hv-levels th:nth-child(n+2) { text-align: right; }
+.hv-h { font-size: 12px; font-weight: 600; margin: 8px 0 0; line-height: 16px; }
+.hv-cost { margin-bottom: 8px; } .hv-cost h6 { font-size: 12px; font-weight: 600; margin: 0 0 4px; padding: 0; line-height: 16px; }
+.hv-row { display: grid; grid-template-columns: 1fr auto auto; column-gap: 8px; font-size: 11px; line-height: 16px; margin-bottom: 4px; }
+.hv-name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--soft); }
+.hv-num { text-align: right; white-space: nowrap; } .hv-tag { color: var(--soft); min-width: 48px; text-align: right; }
+.hv-track { grid-row: 2; grid-column: 1 / -1; height: 4px; background: var(--panel); border-radius: 2px; }
+.hv-track i { display: block; height: 4px; border-radius: 2px; }
+.hv-scroll { overflow-x: auto; } .hv-table th, .hv-table td { padding: 4px 16px 4px 0; border: 0; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+.hv-table th:first-child { text-align: left; } .hv-table small { display: block; color: var(--soft); font-size: 10px; line-height: 12px; }
+.hv-dot { display: inline-block; width: 8px; height: 8px; border-radius: 50%; margin-right: 8px; }
+.st-key-inspector [data-testid="stVerticalBlock"], .st-key-side [data-testid="stVerticalBlock"] { gap: 8px; }
+.st-key-inspector label p, .st-key-side label p { font-size: 12px; }
+.st-key-inspector button p, .st-key-side button p { font-size: 12px; }
+.st-key-inspector [data-testid="stTabs"] button p { font-size: 12px; }
+.st-key-inspector [data-testid="stSlider"] { padding: 0 4px; }
+.st-key-inspector [data-testid="stExpander"] summary { padding: 4px 8px; }
+.st-key-notes { position: fixed; z-index: 1000; top: 48px; left: 50%; transform: translateX(-50%); width: min(640px, calc(100vw - 32px)) !important;
+  background: var(--panel); border: 1px solid var(--line); border-radius: 4px; padding: 0 8px 0 0; box-shadow: 0 4px 16px rgba(0, 0, 0, .3); }
+.st-key-choice { padding: 8px 16px; } .st-key-choice label p { font-size: 12px; }
+.hv-head { display: flex; align-items: center; height: 24px; gap: 8px; padding: 0 8px; font-size: 12px; overflow: hidden; white-space: nowrap; }
+.hv-head .hv-dot { margin: 0; flex: none; } .hv-head .hv-badge { overflow: hidden; text-overflow: ellipsis; }
+.st-key-inspector .katex { font-size: .8em; } .st-key-inspector .katex-display { overflow-x: auto; overflow-y: hidden; text-align: left; padding-bottom: 8px; }
+.st-key-inspector .katex-display > .katex { text-align: left; }
+.st-key-below { padding: 16px; gap: 16px; }
+@media (prefers-reduced-motion: reduce) { * { transition: none !important; } }
+"""

@@ -1,0 +1,108 @@
+// What surrounds the picture: the DOM skeleton, small buttons, scale bar, zoom readout.
+
+const MARK = '#22d3ee'; // crosshair, grid and lattice over pictures
+
+/** An element: attributes, `class`, `text`. */
+function h(name, attributes) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes || {})) {
+    if (key === 'text') element.textContent = value;
+    else if (key === 'class') element.className = value;
+    else if (value === true) element.setAttribute(key, '');
+    else if (value !== false && value !== undefined) element.setAttribute(key, String(value));
+  }
+  return element;
+}
+
+const ICONS = {
+  home: 'M3 8.2 8 3.6l5 4.6M4.6 7v5.6h6.8V7',
+  plus: 'M8 3.5v9M3.5 8h9',
+  minus: 'M3.5 8h9',
+  full: 'M3 6V3h3M10 3h3v3M13 10v3h-3M6 13H3v-3',
+  layers: 'M8 2.8 2.6 5.6 8 8.4l5.4-2.8zM2.8 8.4 8 11l5.2-2.6M2.8 10.9 8 13.5l5.2-2.6',
+  clear: 'M5.2 4.2V2.8h5.6v1.4M2.8 4.2h10.4M4.2 4.2l.7 9h6.2l.7-9M6.8 6.6v4.4M9.2 6.6v4.4',
+  lattice: 'M2.8 2.8h10.4v10.4H2.8zM6.3 2.8v10.4M9.7 2.8v10.4M2.8 6.3h10.4M2.8 9.7h10.4',
+};
+
+function button(icon, label, onClick) {
+  const b = h('button', { type: 'button', class: 'hv-button', title: label, 'aria-label': label });
+  if (ICONS[icon]) {
+    b.innerHTML = `<svg viewBox="0 0 16 16" aria-hidden="true"><path d="${ICONS[icon]}"/></svg>`;
+  } else b.textContent = icon;
+  if (onClick) b.addEventListener('click', onClick);
+  return b;
+}
+
+/** The skeleton; `act` holds the buttons' actions. */
+function skeleton(act) {
+  const p = {
+    root: h('div', { class: 'hv' }),
+    main: h('div', { class: 'hv-main' }),
+    stage: h('div', { class: 'hv-stage' }),
+    image: h('div', { class: 'hv-image' }),
+    overlay: h('canvas', { class: 'hv-overlay', 'aria-hidden': 'true' }),
+    progress: h('div', { class: 'hv-progress', 'aria-hidden': 'true' }),
+    tools: h('div', { class: 'hv-tools', role: 'toolbar', 'aria-label': 'View' }),
+    mini: h('div', { class: 'hv-mini', 'aria-hidden': 'true' }),
+    legends: h('div', { class: 'hv-legends' }),
+    scale: h('div', { class: 'hv-scale' }),
+    message: h('div', { class: 'hv-message', role: 'alert', hidden: true }),
+    status: h('div', { class: 'hv-status' }),
+    where: h('span', { class: 'hv-where' }),
+    notice: h('span', { class: 'hv-disclaimer' }),
+    zoom: h('span', { class: 'hv-zoom' }),
+    pane: h('div', { class: 'hv-pane', hidden: true }),
+  };
+  p.home = button('home', 'Show all (0)', act.home);
+  p.layers = button('layers', 'Show or hide overlays (O)', act.layers);
+  p.layers.setAttribute('aria-pressed', 'true');
+  p.clear = button('clear', 'Remove all drawings', act.clear);
+  p.clear.hidden = true;
+  p.tools.append(
+    p.home, button('plus', 'Zoom in (+)', act.zoomIn), button('minus', 'Zoom out (\u2212)', act.zoomOut),
+    button('full', 'Full page', act.full), p.layers, p.clear,
+  );
+  p.messageText = h('span', {});
+  p.message.append(p.messageText, button('Try again', 'Load the missing tiles again', act.retry));
+  p.message.lastChild.classList.add('hv-wide');
+  p.stage.append(p.image, p.overlay, p.progress, p.tools, p.mini, p.legends, p.scale, p.message);
+  p.paneTitle = h('span', { class: 'hv-pane-title' });
+  p.paneNote = h('span', { class: 'hv-pane-note' });
+  p.lattice = button('lattice', 'Show the grid over the output');
+  p.lattice.setAttribute('aria-pressed', 'false');
+  p.output = h('canvas', { class: 'hv-output', role: 'img', 'aria-label': 'Output picture' });
+  const head = h('div', { class: 'hv-pane-head' });
+  head.append(p.paneTitle, p.paneNote, p.lattice);
+  const body = h('div', { class: 'hv-pane-body' });
+  body.append(p.output);
+  p.pane.append(head, body);
+  p.main.append(p.stage, p.pane);
+  p.status.append(p.where, p.notice, p.zoom);
+  p.root.append(p.main, p.status);
+  return p;
+}
+
+/** A round length of at most 140 px: {px, text}. */
+function scaleBar(scale, pixelSize) {
+  const perPx = (pixelSize || 1) / scale; // um (or level-0 px) a screen pixel
+  const most = 140 * perPx;
+  const power = 10 ** Math.floor(Math.log10(most));
+  const step = [5, 2, 1].find((s) => s * power <= most) || 1;
+  const length = step * power;
+  let text = `${thin(+length.toPrecision(1))} px`;
+  if (pixelSize) {
+    if (length >= 1e6) text = `${thin(length / 1e6)} m`;
+    else if (length >= 1000) text = `${thin(length / 1000)} mm`;
+    else if (length >= 1) text = `${thin(length)} \u00b5m`;
+    else text = `${thin(+(length * 1000).toPrecision(1))} nm`;
+  }
+  return { px: length / perPx, text };
+}
+
+function zoomText(scale, pixelSize) {
+  const d = 1 / scale;
+  const own = d >= 1.05 ? `1 : ${d < 10 ? d.toFixed(1) : thin(Math.round(d))}` : scale > 1.05 ? `${scale.toFixed(1)}\u00d7` : '1 : 1';
+  if (!pixelSize) return own;
+  const um = pixelSize * d;
+  return `${own}  \u00b7  ${um >= 100 ? thin(Math.round(um)) : um.toPrecision(2)} \u00b5m/px`;
+}

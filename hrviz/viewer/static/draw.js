@@ -1,0 +1,140 @@
+// Drawing boxes and strokes over the image, in level-0 pixels.
+
+class Drawing {
+  /** host: {toImage(position) -> [x, y], scale(), redraw(), changed(drawings)}. */
+  constructor(viewer, host) {
+    this.host = host;
+    this.mode = null;
+    this.boxes = [];
+    this.strokes = [];
+    this.current = null; // points of the drawing under way
+    viewer.addHandler('canvas-press', (e) => {
+      if (!this.mode) return;
+      this.current = [host.toImage(e.position)];
+    });
+    viewer.addHandler('canvas-drag', (e) => {
+      if (!this.mode) return;
+      e.preventDefaultAction = true;
+      if (this.current) this._extend(host.toImage(e.position));
+    });
+    viewer.addHandler('canvas-drag-end', (e) => {
+      if (this.mode) e.preventDefaultAction = true;
+    });
+    viewer.addHandler('canvas-release', () => {
+      if (this.mode && this.current) this._finish();
+    });
+  }
+
+  _extend(point) {
+    if (this.mode === 'box') this.current = [this.current[0], point];
+    else {
+      const last = this.current[this.current.length - 1];
+      const far = Math.hypot(point[0] - last[0], point[1] - last[1]) * this.host.scale() > 2;
+      if (far) this.current.push(point);
+    }
+    this.host.redraw();
+  }
+
+  _finish() {
+    const points = this.current;
+    this.current = null;
+    if (points.length < 2) return;
+    if (this.mode === 'box') {
+      const box = boxOf(points);
+      if (Math.min(box.w, box.h) * this.host.scale() < 3) {
+        this.host.redraw();
+        return;
+      }
+      this.boxes.push({ x: Math.round(box.x), y: Math.round(box.y), w: Math.max(1, Math.round(box.w)), h: Math.max(1, Math.round(box.h)) });
+    } else this.strokes.push(points.map((p) => p.map((v) => Math.round(v * 10) / 10)));
+    this._changed();
+  }
+
+  cancel() {
+    const was = this.current !== null;
+    this.current = null;
+    if (was) this.host.redraw();
+    return was;
+  }
+
+  clear() {
+    this.boxes = [];
+    this.strokes = [];
+    this._changed();
+  }
+
+  set(drawings) {
+    this.boxes = ((drawings && drawings.boxes) || []).map((b) => ({ ...b }));
+    this.strokes = ((drawings && drawings.strokes) || []).map((s) => s.slice());
+    this.host.redraw();
+  }
+
+  get count() {
+    return this.boxes.length + this.strokes.length;
+  }
+
+  get value() {
+    return { boxes: this.boxes, strokes: this.strokes };
+  }
+
+  _changed() {
+    this.host.redraw();
+    this.host.changed({ boxes: this.boxes.slice(), strokes: this.strokes.slice() });
+  }
+
+  /** Removes the drawing whose x lies under a level-0 point; true if there was one. */
+  removeAt(x, y) {
+    const reach = 10 / this.host.scale();
+    const near = ([px, py]) => Math.hypot(px - x, py - y) < reach;
+    const b = this.boxes.findIndex((box) => near(handleOfBox(box)));
+    if (b >= 0) this.boxes.splice(b, 1);
+    else {
+      const s = this.strokes.findIndex((stroke) => near(stroke[0]));
+      if (s < 0) return false;
+      this.strokes.splice(s, 1);
+    }
+    this._changed();
+    return true;
+  }
+
+  draw(ctx, view) {
+    const now = this.current && this.current.length > 1 ? this.current : null;
+    const boxes = now && this.mode === 'box' ? [...this.boxes, boxOf(now)] : this.boxes;
+    const strokes = now && this.mode === 'stroke' ? [...this.strokes, now] : this.strokes;
+    const path = new Path2D();
+    for (const b of boxes) clippedRect(path, view, ...view.at(b.x, b.y), b.w * view.scale, b.h * view.scale);
+    for (const s of strokes) s.forEach(([x, y], i) => (i ? path.lineTo(...view.at(x, y)) : path.moveTo(...view.at(x, y))));
+    ctx.lineJoin = ctx.lineCap = 'round';
+    for (const [style, width] of [['rgba(0,0,0,.6)', 4], ['#ffffff', 2]]) {
+      ctx.strokeStyle = style;
+      ctx.lineWidth = width;
+      ctx.stroke(path);
+    }
+    for (const b of this.boxes) removeMark(ctx, ...view.at(...handleOfBox(b)));
+    for (const s of this.strokes) removeMark(ctx, ...view.at(...s[0]));
+  }
+}
+
+function boxOf([a, b]) {
+  return { x: Math.min(a[0], b[0]), y: Math.min(a[1], b[1]), w: Math.abs(a[0] - b[0]), h: Math.abs(a[1] - b[1]) };
+}
+
+function handleOfBox(b) {
+  return [b.x + b.w, b.y];
+}
+
+function removeMark(ctx, x, y) {
+  ctx.fillStyle = 'rgba(16,18,20,.9)';
+  ctx.strokeStyle = '#ffffff';
+  ctx.lineWidth = 1.5;
+  ctx.beginPath();
+  ctx.arc(x, y, 8, 0, 2 * Math.PI);
+  ctx.fill();
+  ctx.stroke();
+  ctx.beginPath();
+  ctx.moveTo(x - 3, y - 3);
+  ctx.lineTo(x + 3, y + 3);
+  ctx.moveTo(x + 3, y - 3);
+  ctx.lineTo(x - 3, y + 3);
+  ctx.stroke();
+}

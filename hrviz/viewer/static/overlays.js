@@ -1,0 +1,91 @@
+// All overlays on one canvas over the image, in the order given, in the same frame as the image.
+
+class Overlays {
+  constructor(canvas, host) {
+    this.canvas = canvas;
+    this.host = host; // {redraw, fail, requestMap?}
+    this.items = new Map(); // id -> {spec, raster?}
+    this.hidden = false; // the 'o' key
+  }
+
+  update(specs) {
+    const next = new Map();
+    for (const spec of specs || []) {
+      const old = this.items.get(spec.id);
+      const item = old && old.spec.kind === spec.kind ? old : { raster: null };
+      if (old && item !== old && old.raster) old.raster.destroy();
+      item.spec = { ...spec };
+      if (spec.kind === 'raster') {
+        item.raster = item.raster || new Raster(this.host);
+        item.raster.update(item.spec);
+      }
+      next.set(spec.id, item);
+    }
+    for (const [id, item] of this.items) if (!next.has(id) && item.raster) item.raster.destroy();
+    this.items = next;
+  }
+
+  get visible() {
+    return [...this.items.values()].filter((i) => i.spec.visible !== false);
+  }
+
+  draw(view, last) {
+    const ratio = window.devicePixelRatio || 1;
+    const [w, h] = [Math.round(view.w * ratio), Math.round(view.h * ratio)];
+    if (this.canvas.width !== w || this.canvas.height !== h) [this.canvas.width, this.canvas.height] = [w, h];
+    const ctx = this.canvas.getContext('2d');
+    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    ctx.clearRect(0, 0, view.w, view.h);
+    if (!this.hidden) {
+      for (const { spec, raster } of this.visible) {
+        ctx.save();
+        ctx.globalAlpha = spec.opacity === undefined ? 1 : spec.opacity;
+        if (raster) raster.draw(ctx, view);
+        else if (SHAPES[spec.kind]) SHAPES[spec.kind](ctx, view, spec);
+        ctx.restore();
+      }
+    }
+    ctx.save();
+    last(ctx, view);
+    ctx.restore();
+  }
+
+  /** Raw values of the visible rasters under a level-0 point: [{label, text}]. */
+  valuesAt(x, y) {
+    if (this.hidden) return [];
+    const out = [];
+    for (const { spec, raster } of this.visible) {
+      const value = raster ? raster.valueAt(x, y) : undefined;
+      if (value === undefined) continue;
+      const e = raster.encoding;
+      let text = tidy(value, e.vmax - e.vmin);
+      if (spec.lut === 'labels' && Number.isFinite(value)) {
+        const label = Math.round(value);
+        const known = (spec.classes || []).find((c) => c.value === label) || (spec.classes || [])[label];
+        text = known && known.name ? known.name : String(label);
+      } else if (spec.unit && Number.isFinite(value)) text += ` ${spec.unit}`;
+      out.push({ label: spec.label || spec.id, text });
+    }
+    return out;
+  }
+
+  destroy() {
+    for (const { raster } of this.items.values()) if (raster) raster.destroy();
+    this.items.clear();
+  }
+}
+
+/** Crosshair with a dark rim, visible on any picture. */
+function crosshair(ctx, x, y, colour) {
+  for (const [style, width] of [['rgba(0,0,0,.65)', 4], [colour, 2]]) {
+    ctx.strokeStyle = style;
+    ctx.lineWidth = width;
+    ctx.beginPath();
+    ctx.arc(x, y, 7, 0, 2 * Math.PI);
+    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+      ctx.moveTo(x + 4 * dx, y + 4 * dy);
+      ctx.lineTo(x + 13 * dx, y + 13 * dy);
+    }
+    ctx.stroke();
+  }
+}

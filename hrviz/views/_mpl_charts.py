@@ -1,0 +1,100 @@
+"""Charts with matplotlib: the results that lie nowhere on an image."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from hrviz import results as r
+from hrviz.views import colour
+
+THEME = colour.THEMES["light"]
+
+
+@singledispatch
+def draw(result: r.Result, ax: Axes, base: Any = None) -> None:
+    """Draw a chart into `ax`."""
+    raise TypeError(f"{type(result).__name__} is no chart")
+
+
+@draw.register
+def _(result: r.Prediction, ax: Axes, base: Any = None) -> None:
+    names, at = list(result.values), np.arange(len(result.values))
+    ax.barh(at, list(result.values.values()), color=colour.class_colour(0), height=0.6)
+    for k, name in enumerate(names):
+        text = colour.number(result.values[name])
+        if name in result.truth:
+            ax.plot([result.truth[name]] * 2, [k - 0.38, k + 0.38], color=THEME.text, lw=2)
+            text += f"  (truth {colour.number(result.truth[name])})"
+        ax.annotate(
+            text,
+            (max(result.values[name], 0), k),
+            (4, 0),
+            "data",
+            "offset points",
+            va="center",
+            fontsize=8,
+            color=THEME.text,
+        )
+    ax.set_yticks(at, names, fontsize=9)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.margins(x=0.35)
+    ax.set_xlabel(result.unit)
+    ax.spines[["top", "right"]].set_visible(False)
+    if result.source:
+        ax.set_title(result.source, loc="right", fontsize=8, color=THEME.muted)
+
+
+@draw.register
+def _(result: r.Curve, ax: Axes, base: Any = None) -> None:
+    for place, (name, y) in enumerate(result.series.items()):
+        ax.plot(
+            result.x,
+            y,
+            color=colour.method_colour(name) if _is_method(name) else colour.class_colour(place),
+            marker="os^Dv<>"[place % 7],
+            ms=4,
+            lw=1.8,
+            label=name,
+        )
+    if result.log:
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+    ax.set_xlabel(result.x_label)
+    ax.set_ylabel(result.y_label)
+    ax.grid(color=THEME.line, lw=0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(fontsize=8, frameon=False)
+    ax.set_title(result.tag, loc="right", fontsize=8, color=THEME.muted)
+
+
+def _is_method(name: str) -> bool:
+    from hrviz.method import METHODS
+
+    return name in METHODS
+
+
+@draw.register
+def _(result: r.Cost, ax: Axes, base: Any = None) -> None:
+    ax.axis("off")
+    rows = [
+        (q.name.replace("_", " "), colour.amount(q.value, q.unit), q.tag) for q in result.quantities
+    ]
+    if not rows:
+        return
+    table = ax.table(
+        [*rows],
+        colLabels=["quantity", "value", "how known"],
+        loc="center",
+        cellLoc="right",
+        colLoc="right",
+        edges="horizontal",
+    )
+    table.auto_set_font_size(False)
+    table.set_fontsize(9)
+    table.scale(1, 1.4)
+    for cell in table.get_celld().values():
+        cell.set_edgecolor(THEME.line)

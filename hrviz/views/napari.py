@@ -1,0 +1,205 @@
+"""Results as napari layers: `(data, keywords, type)` tuples, aligned with the level-0 image.
+
+napari puts pixel *centres* at whole coordinates, we at +0.5: our point p is napari's p - 0.5 when
+the level-0 layer has scale 1 and no translation. A raster of box (y0, ...) and `h` rows has scale
+s = height / h and its first centre at y0 + s/2 - 0.5.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+
+from hrviz import results as r
+from hrviz.geometry import Box
+from hrviz.views import colour
+from hrviz.views.layers import Dots, Grid, Layer, Lines, Raster, Rectangles, extent, layers
+
+LayerData = tuple[Any, dict[str, Any], str]
+SHAPES = 600  # above, a Shapes layer is slow: edges go to a Vectors layer
+GAP = 0.05  # between the region and an output shown beside it, share of the width
+HEAT = 0.6
+
+
+def layer_data(result: r.Result, name: str) -> list[LayerData]:
+    """A result as napari LayerDataTuples, level-0 pixels.
+
+    Parameters
+    ----------
+    result : Result
+    name : str
+        Of the layers; where a result has several, their labels are appended.
+
+    Returns
+    -------
+    list of (data, keywords, type)
+        Charts have none. A warped picture is placed beside its region, to the right, at its height.
+        Every layer carries `metadata['hrviz']`: the step name, and lines their width in pixels.
+    """
+    if isinstance(result, r.Picture) and result.box is None:
+        return [_beside(result, name)]
+    if isinstance(result, r.AttentionMap) and result.weights.shape[0] * result.weights.shape[1] > 1:
+        return [_attention(result, name)]
+    parts = layers(result)
+    box = extent(parts) or Box(0, 0, 1, 1)
+    out = []
+    for place, part in enumerate(parts):
+        data, keywords, kind = _layer(part, max(box.height, box.width))
+        title = name if len(parts) == 1 or place == len(parts) - 1 else f"{name}: {part.label}"
+        meta = {"hrviz": name} | keywords.pop("metadata", {})
+        out.append((data, {"name": title, "metadata": meta} | keywords, kind))
+    return out
+
+
+def placed(box: Box, shape: tuple[int, ...]) -> dict[str, tuple[float, float]]:
+    """Napari's scale and translate of a raster `(h, w)` that covers `box`."""
+    sy, sx = box.height / shape[0], box.width / shape[1]
+    return {"scale": (sy, sx), "translate": (box.y0 + sy / 2 - 0.5, box.x0 + sx / 2 - 0.5)}
+
+
+def colormap(lut: str) -> Any:
+    """A colour map as napari takes it."""
+    if lut == "diverging":
+        stops = np.array([(*colour.rgb(c), 1.0) for c in colour.DIVERGING])
+        return {"name": "hrviz diverging", "colors": stops}
+    return lut
+
+
+def _beside(result: r.Picture, name: str) -> LayerData:
+    h, w = result.array.shape[:2]
+    keywords: dict[str, Any] = {"name": name, "rgb": True, "metadata": {"hrviz": name}}
+    if result.grid is not None:
+        box = result.grid.box
+        scale = box.height / h
+        x0 = box.x1 + GAP * box.width
+        keywords |= placed(Box(box.y0, x0, box.y1, x0 + w * scale), (h, w))
+    return result.uint8, keywords, "image"
+
+
+def _attention(result: r.AttentionMap, name: str) -> LayerData:
+    """All layers and heads, as two sliders of the viewer."""
+    place = placed(result.box, result.weights.shape[2:])
+    high = float(result.weights.max()) or 1.0
+    return (
+        result.weights.astype(np.float32),
+        {
+            "name": name, "colormap": "magma", "blending": "additive", "opacity": HEAT,
+            "contrast_limits": (0.0, high), "interpolation2d": "nearest",
+            "scale": (1, 1, *place["scale"]), "translate": (0, 0, *place["translate"]),
+            "metadata": {"hrviz": name}, "axis_labels": ("layer", "head", "y", "x"),
+        },
+        "image",
+    )  # fmt: skip
+
+
+@singledispatch
+def _layer(part: Layer, side: float) -> LayerData:
+    raise TypeError(f"no way to draw {type(part).__name__}")
+
+
+@_layer.register
+def _(part: Raster, side: float) -> LayerData:
+    part = part.thinned()
+    place: dict[str, Any] = placed(part.box, part.values.shape) | {"visible": part.visible}
+    meta = {"unit": part.unit, "source": part.source, "label": part.label}
+    if part.lut == "rgb":
+        return part.values, place | {"rgb": True, "metadata": meta}, "image"
+    if part.lut == "labels":
+        colours: dict[int | None, Any] = {0: "transparent", None: "transparent"}
+        colours |= {k: s.colour for k, s in enumerate(part.classes) if k}
+        meta["classes"] = ", ".join(s.name for s in part.classes)
+        return (
+            part.values.astype(np.uint8 if len(part.classes) < 256 else np.int32),
+            place | {"opacity": HEAT, "colormap": colours, "metadata": meta},
+            "labels",
+        )
+    return (
+        part.values.astype(np.float32, copy=False),
+        place
+        | {
+            "colormap": colormap(part.lut), "opacity": HEAT,
+            "contrast_limits": (part.low, part.high),
+            "interpolation2d": "linear" if part.smooth else "nearest", "metadata": meta,
+            "blending": "translucent_no_depth",
+        },
+        "image",
+    )  # fmt: skip
+
+
+def _vectors(polylines: list[np.ndarray] | tuple[np.ndarray, ...]) -> np.ndarray:
+    """Segments of polylines as napari vectors: (n, start/direction, 2)."""
+    if not len(polylines):
+        return np.empty((0, 2, 2))
+    starts = np.concatenate([p[:-1] for p in polylines])
+    steps = np.concatenate([np.diff(p, axis=0) for p in polylines])
+    return np.stack([starts - 0.5, steps], 1)
+
+
+def _line_layer(polylines: Any, ink: str, width: float, side: float) -> LayerData:
+    return (
+        _vectors(polylines),
+        {
+            "edge_color": ink, "edge_width": width * side / 900, "length": 1,
+            "vector_style": "line", "metadata": {"pixels": width},
+        },
+        "vectors",
+    )  # fmt: skip
+
+
+@_layer.register
+def _(part: Lines, side: float) -> LayerData:
+    return _line_layer(part.polylines, part.colour, part.width, side)
+
+
+@_layer.register
+def _(part: Grid, side: float) -> LayerData:
+    # vectors, not shapes: 31 x 31 nodes are updated in 26 ms instead of 80
+    return _line_layer(part.polylines(), part.colour, 1.0, side)
+
+
+@_layer.register
+def _(part: Rectangles, side: float) -> LayerData:
+    corners = part.corners()
+    inks = np.array([(*colour.rgb(c), 1.0) for c in part.colours]).reshape(-1, 4)
+    if len(corners) > SHAPES:
+        closed = list(corners[:, [0, 1, 2, 3, 0]])
+        data, keywords, kind = _line_layer(closed, part.colours[0], 1.5, side)
+        return data, keywords | {"edge_color": np.repeat(inks, 4, axis=0)}, kind
+    faces = inks * (1, 1, 1, 0.12)
+    names = [part.styles[k].name for k in part.kinds]
+    return (
+        list(corners - 0.5),
+        {
+            "shape_type": "rectangle", "edge_color": inks, "face_color": faces,
+            "edge_width": 1.5 * side / 900, "metadata": {"pixels": 1.5},
+            "features": {
+                "kind": names,
+                "score": np.full(len(names), np.nan) if part.scores is None else part.scores,
+                "reason": list(part.labels) or [""] * len(names),
+            },
+        },
+        "shapes",
+    )  # fmt: skip
+
+
+@_layer.register
+def _(part: Dots, side: float) -> LayerData:
+    n = len(part.points)
+    keywords: dict[str, Any] = {
+        "size": part.size * side / 900, "border_color": "black", "border_width": 0.08,
+        "metadata": {"pixels": part.size},
+    }  # fmt: skip
+    if part.kinds is not None:
+        keywords["face_color"] = np.array(
+            [(*colour.rgb(part.styles[k].colour), 1.0) for k in part.kinds]
+        ).reshape(-1, 4)
+    elif part.values is not None and n:
+        keywords |= {
+            "features": {"value": part.values}, "face_color": "value", "face_colormap": "viridis",
+            "face_contrast_limits": (part.low, part.high),
+        }  # fmt: skip
+    else:
+        keywords["face_color"] = part.styles[0].colour
+    return part.points - 0.5, keywords, "points"

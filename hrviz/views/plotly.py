@@ -1,0 +1,350 @@
+"""Results with plotly: zoomable figures with values on hover, dark or light."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from hrviz import results as r
+from hrviz.geometry import Box
+from hrviz.views import _base, colour
+from hrviz.views.layers import Dots, Grid, Layer, Lines, Raster, Rectangles, extent, layers
+
+VALUES = 2**19  # pixels of a map sent to the browser
+SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
+
+
+def figure(result: r.Result, theme: colour.ThemeName = "dark", base: Any = None) -> go.Figure:
+    """One result as a plotly figure.
+
+    Parameters
+    ----------
+    result : Result
+    theme : {'dark', 'light'}
+    base : Image or ImageView, optional
+        Shown beneath geometric results, as a thumbnail.
+
+    Returns
+    -------
+    plotly Figure
+        Axes in level-0 pixels, y down, for geometric results.
+    """
+    look = colour.THEMES[theme]
+    out = go.Figure()
+    out.update_layout(
+        paper_bgcolor=look.background,
+        plot_bgcolor=look.background,
+        margin={"l": 8, "r": 8, "t": 24, "b": 8},
+        font={"color": look.text, "size": 12},
+        colorway=list(colour.CLASSES),
+        hovermode="closest",
+        legend={
+            "orientation": "h",
+            "yanchor": "top",
+            "y": -0.03,
+            "x": 0,
+            "bgcolor": "rgba(0,0,0,0)",
+        },
+    )
+    _draw(result, out, look, base)
+    return out
+
+
+@singledispatch
+def _draw(result: r.Result, out: go.Figure, look: colour.Theme, base: Any) -> None:
+    parts = [p for p in layers(result) if not isinstance(p, Raster) or p.visible]
+    window = extent(parts)
+    if base is not None:
+        pixels, window = _base.thumbnail(base)
+        _picture(out, pixels, window)
+    for part in parts:
+        _layer(part, out, look, base is not None)
+    if window is not None:
+        _image_axes(out, window)
+
+
+def _image_axes(out: go.Figure, window: Box) -> None:
+    out.update_xaxes(range=[window.x0, window.x1], visible=False, constrain="domain")
+    out.update_yaxes(
+        range=[window.y1, window.y0], visible=False, scaleanchor="x", constrain="domain"
+    )
+
+
+def _picture(out: go.Figure, pixels: np.ndarray, box: Box, layer: str = "below") -> None:
+    out.add_layout_image(
+        source=_base.data_url(pixels, "JPEG"),
+        xref="x",
+        yref="y",
+        x=box.x0,
+        y=box.y0,
+        sizex=box.width,
+        sizey=box.height,
+        sizing="stretch",
+        layer=layer,
+    )
+    # layout images alone leave the axes without data: two invisible corners
+    out.add_trace(
+        go.Scatter(
+            x=[box.x0, box.x1],
+            y=[box.y0, box.y1],
+            mode="markers",
+            marker_opacity=0,
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    )
+
+
+@_draw.register
+def _(result: r.Picture, out: go.Figure, look: colour.Theme, base: Any) -> None:
+    if result.box is not None:
+        _draw.dispatch(r.Result)(result, out, look, base)
+        return
+    h, w = result.array.shape[:2]
+    _picture(out, result.uint8, Box(0, 0, h, w))
+    _image_axes(out, Box(0, 0, h, w))
+
+
+@_draw.register
+def _(result: r.TokenPattern, out: go.Figure, look: colour.Theme, base: Any) -> None:
+    _draw.dispatch(r.Result)(result, out, look, base)
+    step = max(1, len(result.mask) // 512)
+    out.add_trace(
+        go.Heatmap(
+            z=result.mask[::step, ::step].astype(np.uint8),
+            xaxis="x2",
+            yaxis="y2",
+            zmin=0,
+            zmax=1,
+            colorscale=[[0, look.panel], [1, look.accent]],
+            showscale=False,
+            name="pattern",
+            hovertemplate="query %{y}, key %{x}<extra></extra>",
+        )
+    )
+    out.update_layout(
+        xaxis={"domain": [0, 0.62]},
+        xaxis2={
+            "domain": [0.66, 1],
+            "anchor": "y2",
+            "title": "key token",
+            "visible": True,
+            "range": None,
+        },
+        yaxis2={
+            "anchor": "x2",
+            "title": "query token",
+            "visible": True,
+            "autorange": "reversed",
+            "scaleanchor": "x2",
+            "constrain": "domain",
+            "range": None,
+        },
+    )
+
+
+@_draw.register
+def _(result: r.Prediction, out: go.Figure, look: colour.Theme, base: Any) -> None:
+    names = list(result.values)
+    values = list(result.values.values())
+    out.add_trace(
+        go.Bar(
+            y=names,
+            x=values,
+            orientation="h",
+            name=result.source or "predicted",
+            text=[colour.number(v) for v in values],
+            textposition="outside",
+            cliponaxis=False,
+            marker_color=colour.class_colour(0),
+        )
+    )
+    if result.truth:
+        known = [n for n in names if n in result.truth]
+        out.add_trace(
+            go.Scatter(
+                y=known,
+                x=[result.truth[n] for n in known],
+                mode="markers",
+                name="truth",
+                marker={"symbol": "line-ns-open", "size": 22, "color": look.text},
+            )
+        )
+    out.update_xaxes(title=result.unit, gridcolor=look.line)
+    out.update_yaxes(autorange="reversed")
+
+
+@_draw.register
+def _(result: r.Curve, out: go.Figure, look: colour.Theme, base: Any) -> None:
+    from hrviz.method import METHODS
+
+    for place, (name, y) in enumerate(result.series.items()):
+        ink = colour.method_colour(name) if name in METHODS else colour.class_colour(place)
+        out.add_trace(
+            go.Scatter(
+                x=result.x,
+                y=y,
+                mode="lines+markers",
+                name=name,
+                line_color=ink,
+                marker_symbol=SYMBOLS[place % len(SYMBOLS)],
+            )
+        )
+    kind = "log" if result.log else "linear"
+    out.update_xaxes(title=result.x_label, gridcolor=look.line, type=kind)
+    out.update_yaxes(title=f"{result.y_label} ({result.tag})", gridcolor=look.line, type=kind)
+    out.update_layout(legend_y=-0.2, showlegend=True)
+
+
+@_draw.register
+def _(result: r.Cost, out: go.Figure, look: colour.Theme, base: Any) -> None:
+    rows = [
+        (q.name.replace("_", " "), colour.amount(q.value, q.unit), q.tag, q.note)
+        for q in result.quantities
+    ]
+    out.add_trace(
+        go.Table(
+            header={
+                "values": ["quantity", "value", "how known", "note"],
+                "fill_color": look.panel,
+                "align": ["left", "right", "left", "left"],
+                "line_color": look.line,
+            },
+            cells={
+                "values": [list(c) for c in zip(*rows, strict=True)] or [[], [], [], []],
+                "fill_color": look.background,
+                "line_color": look.line,
+                "height": 26,
+                "align": ["left", "right", "left", "left"],
+            },
+        )
+    )
+
+
+# -- layers -----------------------------------------------------------------------------------
+@singledispatch
+def _layer(part: Layer, out: go.Figure, look: colour.Theme, over: bool) -> None:
+    raise TypeError(f"no way to draw {type(part).__name__}")
+
+
+def _scale(raster: Raster) -> Any:
+    if raster.lut == "diverging":
+        last = len(colour.DIVERGING) - 1
+        return [[k / last, c] for k, c in enumerate(colour.DIVERGING)]
+    if raster.lut == "labels":
+        n = len(raster.classes)
+        return [[(k + end) / n, s.colour] for k, s in enumerate(raster.classes) for end in (0, 1)]
+    return raster.lut.capitalize()
+
+
+@_layer.register
+def _(part: Raster, out: go.Figure, look: colour.Theme, over: bool) -> None:
+    part = part.thinned(VALUES)
+    if part.lut == "rgb":
+        _picture(out, part.values, part.box, "above" if over else "below")
+        return
+    h, w = part.values.shape
+    sy, sx = part.box.height / h, part.box.width / w
+    labels = part.lut == "labels"
+    values = (
+        np.where(part.values == 0, np.nan, part.values.astype(np.float32))
+        if labels
+        else part.values
+    )
+    low, high = (-0.5, len(part.classes) - 0.5) if labels else (part.low, part.high)
+    unit = f" {part.unit}" if part.unit else ""
+    bar: dict[str, Any] = {
+        "title": {
+            "text": f"{part.label} ({part.unit})" if unit else part.label,
+            "side": "right",
+            "font": {"size": 11},
+        },
+        "thickness": 10,
+        "len": 0.8,
+    }
+    if labels:
+        bar |= {
+            "tickvals": list(range(len(part.classes))),
+            "ticktext": [s.name for s in part.classes],
+        }
+    out.add_trace(
+        go.Heatmap(
+            z=values.astype(np.float32),
+            x0=part.box.x0 + sx / 2,
+            dx=sx,
+            y0=part.box.y0 + sy / 2,
+            dy=sy,
+            colorscale=_scale(part),
+            zmin=low,
+            zmax=high,
+            opacity=0.65 if over else 1,
+            colorbar=bar,
+            name=part.label,
+            zsmooth="fast" if part.smooth and w * h < 2**16 else False,
+            hovertemplate="x %{x:.0f}, y %{y:.0f}<br>%{z:.4g}" + unit + "<extra></extra>",
+        )
+    )
+
+
+def _trace(out: go.Figure, polylines: Any, ink: str, width: float, name: str, **more: Any) -> None:
+    """Polylines as one trace, with a gap (NaN) between them."""
+    gap = np.full((1, 2), np.nan)
+    flat = np.concatenate([gap, *(piece for line in polylines for piece in (line, gap))])[1:]
+    more = {"hoverinfo": "skip", "showlegend": bool(name)} | more
+    line = {"color": ink, "width": width, "dash": more.pop("dash", "solid")}
+    out.add_scatter(x=flat[:, 1], y=flat[:, 0], mode="lines", name=name, line=line, **more)
+
+
+@_layer.register
+def _(part: Lines | Grid, out: go.Figure, look: colour.Theme, over: bool) -> None:
+    lines = part.polylines() if isinstance(part, Grid) else part.polylines
+    width = 1.0 if isinstance(part, Grid) else part.width
+    _trace(out, lines, part.colour if over else look.accent, width, part.label)
+
+
+@_layer.register
+def _(part: Rectangles, out: go.Figure, look: colour.Theme, over: bool) -> None:
+    closed = part.corners()[:, [0, 1, 2, 3, 0]]
+    for style, at in part.groups():
+        red, green, blue = (round(255 * v) for v in colour.rgb(style.colour))
+        more: dict[str, Any] = {"dash": ",".join(f"{d}px" for d in style.dash) or "solid"}
+        if len(at) <= 2000:  # beyond, filling and texts are slow
+            more |= {"fill": "toself", "fillcolor": f"rgba({red},{green},{blue},0.12)"}
+            more |= {
+                "hoverinfo": "text",
+                "text": [t for k in at for t in [_told(part, k, style)] * 6],
+            }
+        _trace(out, closed[at], style.colour, 1.8, style.name or part.label, **more)
+
+
+def _told(part: Rectangles, k: int, style: colour.Style) -> str:
+    words = [style.name, part.labels[k] if part.labels else ""]
+    if part.scores is not None and np.isfinite(part.scores[k]):
+        words.append(f"score {part.scores[k]:.3g}")
+    return "<br>".join(w for w in words if w)
+
+
+@_layer.register
+def _(part: Dots, out: go.Figure, look: colour.Theme, over: bool) -> None:
+    y, x = part.points[:, 0], part.points[:, 1]
+    marker: dict[str, Any] = {"size": part.size, "line": {"color": "#000000", "width": 0.5}}
+    if part.kinds is None and part.values is not None:
+        marker |= {
+            "color": part.values,
+            "colorscale": "Viridis",
+            "cmin": part.low,
+            "cmax": part.high,
+            "colorbar": {"thickness": 10, "len": 0.8},
+        }
+        out.add_scatter(x=x, y=y, mode="markers", name=part.label, marker=marker, showlegend=False)
+        return
+    kinds = np.zeros(len(x), int) if part.kinds is None else part.kinds
+    for k, style in enumerate(part.styles):
+        at = kinds == k
+        if at.any():
+            name = style.name or part.label
+            ink = marker | {"color": style.colour}
+            out.add_scatter(x=x[at], y=y[at], mode="markers", name=name, marker=ink)
