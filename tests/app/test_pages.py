@@ -1,0 +1,135 @@
+"""Pages and helpers without a browser."""
+
+import socket
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from hrviz.errors import HrvizError
+from hrviz.geometry import Box
+from hrviz.method import METHODS
+from hrviz.viewer import gallery, launch, live, permalink
+from hrviz.viewer.permalink import Link
+
+APP = Path(__file__).parents[2] / "app"
+
+
+@pytest.mark.parametrize("name", ["explore", "methods", "compare"])
+def test_page_runs_without_exception(name, monkeypatch):
+    testing = pytest.importorskip("streamlit.testing.v1")
+    monkeypatch.setenv("HRVIZ_IMAGE", "scene:tissue?size=1024x1024")
+    app = testing.AppTest.from_file(str(APP / "Home.py"), default_timeout=60)
+    app.query_params.update({"method": "learning-to-zoom", "p.saliency": "edges", "p.task": "none"})
+    app.run()
+    if name != "explore":
+        app.switch_page(f"pages/{name}.py").run()
+    assert not app.exception
+
+
+def test_permalink_round_trip():
+    params = {"bandwidth": 9.0, "task": "none", "boxes": ((1.0, 2.0, 11.0, 22.0),),
+              "strokes": (((1.0, 2.0), (3.0, 4.5)),)}  # fmt: skip
+    link = Link("scene:tissue?seed=3", Box(10, 20, 110, 220), "hold", "saliency-sampler", params,
+                ("grid", "truth"), "light")  # fmt: skip
+    back = permalink.parse(permalink.to_query(link))
+    assert back == link
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ({"x": "a", "y": "1", "w": "2", "h": "3"}, "viewport"),
+        ({"x": "1"}, "viewport"),
+        ({"method": "nonsense"}, "method"),
+        ({"method": "cip", "p.patch": "-3"}, "patch"),
+        ({"method": "cip", "p.nothing": "1"}, "nothing"),
+        ({"region": "moon"}, "region"),
+        ({"theme": "pink"}, "theme"),
+    ],
+)
+def test_bad_permalink_is_told_and_ignored(query, told):
+    link = permalink.parse(query)
+    assert len(link.problems) == 1 and told in link.problems[0] and "\n" not in link.problems[0]
+    assert link.view is None and not link.params and link.region == "view" and link.theme is None
+
+
+def test_only_the_served_folder_is_opened(tmp_path, monkeypatch):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (inside / "link.png").symlink_to(tmp_path / "secret.png")
+    (inside / "good.png").write_bytes(b"x")
+    monkeypatch.setenv("HRVIZ_ROOT", str(inside))
+    monkeypatch.delenv("HRVIZ_IMAGE", raising=False)
+    assert gallery.permitted("good.png") == str(inside / "good.png")
+    assert "good.png" in gallery.listed()
+    for bad in (
+        "../secret.png",
+        str(tmp_path / "secret.png"),
+        "link.png",
+        "/etc/passwd",
+        "http://x/y",
+        "",
+    ):
+        with pytest.raises(HrvizError):
+            gallery.permitted(bad)
+
+
+def test_upload_is_kept_whole_or_not_at_all(tmp_path):
+    from PIL import Image
+
+    data = BytesIO()
+    Image.new("RGB", (64, 48), "red").save(data, "PNG")
+    data.seek(0)
+    path = gallery.keep_upload("../../evil name.png", data)
+    assert Path(path).parent == gallery.uploads()
+    assert gallery.opened(path).width == 64
+    before = set(gallery.uploads().iterdir())
+    for name, bad in (("a.png", b""), ("b.png", b"no picture"), ("c.exe", b"MZ")):
+        with pytest.raises(HrvizError) as caught:
+            gallery.keep_upload(name, BytesIO(bad))
+        assert str(gallery.uploads()) not in str(caught.value)
+    assert set(gallery.uploads().iterdir()) == before
+
+
+def test_first_region_lies_inside():
+    for address in ("scene:tissue?size=100000x80000", "scene:tissue?size=300x200"):
+        image = gallery.opened(address)
+        box = gallery.first_region(image)
+        assert box.intersect(image.box) == box and box.area > 0
+
+
+def test_newest_parameters_win_and_last_result_stays():
+    image = gallery.opened("scene:tissue?size=1024x1024")
+    method = METHODS["saliency-sampler"]
+    slot = live.Live()
+    params = {"saliency": "edges", "task": "none", "size": 64}
+    slot.apply(method, image, image.box, params, wait=60)
+    assert not slot.busy and slot.run is not None and "warped" in slot.steps
+    first = slot.run
+    slot.apply(method, image, image.box, params, wait=60)
+    assert slot.run is first
+    slot.apply(method, image, image.box, {**params, "size": 10**6}, wait=60)
+    assert slot.error and slot.error.count("\n") == 0 and "warped" in slot.steps
+    slot.apply(method, image, image.box, {**params, "size": 96}, wait=60)
+    assert slot.error is None and slot.run is not first
+    assert live.telling(slot.steps) == "grid"
+    assert live.pictured(slot.steps).name == "warped"
+
+
+def test_way_out_without_networks():
+    for method in METHODS.values():
+        way = live.without_networks(method, {})
+        assert way is None or not method.network(method.bind(way))
+
+
+def test_port_taken_means_a_neighbour():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert launch.free_port("127.0.0.1", port) != port
+    with pytest.raises(HrvizError):
+        launch.free_port("127.0.0.1", 0)
+    assert launch.server_file().name == "server.py"

@@ -1,0 +1,78 @@
+"""One small example of every result type, all on the same 200 x 300 region."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hrviz import results as r
+from hrviz.geometry import Box
+
+BOX = Box(100, 200, 300, 500)
+
+
+def warp(ny: int = 11, nx: int = 15) -> r.WarpGrid:
+    """A grid that bulges towards the middle, pinned at the border."""
+    v, u = np.meshgrid(np.linspace(0, 1, ny), np.linspace(0, 1, nx), indexing="ij")
+    v, u = (a - 0.08 * np.sin(2 * np.pi * a) * np.sin(np.pi * b) for a, b in ((v, u), (u, v)))
+    nodes = np.stack([BOX.y0 + v * BOX.height, BOX.x0 + u * BOX.width], -1)
+    return r.WarpGrid(nodes, BOX, (64, 96))
+
+
+def tiles(n: int, m: int) -> np.ndarray:
+    """The region cut into n x m boxes."""
+    y, x = np.meshgrid(np.arange(n), np.arange(m), indexing="ij")
+    y, x = y.ravel() * BOX.height / n + BOX.y0, x.ravel() * BOX.width / m + BOX.x0
+    return np.stack([y, x, y + BOX.height / n, x + BOX.width / m], 1)
+
+
+def examples() -> dict[str, r.Result]:
+    """Name to result; every type of `hrviz.results.TYPES` once, some in two guises."""
+    rng = np.random.default_rng(0)
+    v, u = np.meshgrid(np.linspace(-1, 1, 40), np.linspace(-1, 1, 60), indexing="ij")
+    bump = np.exp(-3 * (v**2 + u**2)).astype(np.float32)
+    picture = np.stack([bump, 1 - bump, np.full_like(bump, 0.5)], -1)
+    points = np.stack([rng.uniform(110, 290, 30), rng.uniform(210, 490, 30)], 1)
+    attention = rng.random((2, 3, 6, 9)).astype(np.float32)
+    attention /= attention.sum((2, 3), keepdims=True)
+    grid = warp()
+    tree = [r.Node(0, None, BOX, 16, "zoomed", 1.0)] + [
+        r.Node(k + 1, 0, Box(*box), 4, r.DECISIONS[k], k / 7, "because")
+        for k, box in enumerate(tiles(2, 4)[:7])
+    ]
+    near = np.abs(np.subtract.outer(np.arange(24), np.arange(24)))
+    edges = np.array([(k, (k + 1) % 30) for k in range(30)])
+    seven = np.add(tiles(2, 4)[:7], [8, 8, -8, -8])
+    return {
+        "Picture": r.Picture(picture, BOX),
+        "Picture, warped": r.Picture(picture, grid=grid),
+        "HeatMap": r.HeatMap(bump, BOX, "saliency", "probability", source="trained: toy"),
+        "HeatMap, diverging": grid.magnification(),
+        "LabelMap": r.LabelMap((bump * 2.9).astype(np.uint8), BOX, ("background", "a", "b")),
+        "AttentionMap": r.AttentionMap(attention, BOX),
+        "WarpGrid": grid,
+        "Boxes": r.Boxes(seven, np.linspace(0, 1, 7), np.arange(7) % 2, ("cell", "gap")),
+        "Points": r.Points(points, labels=np.arange(30) % 3, classes=("x", "y", "z")),
+        "Points, valued": r.Points(points, values=rng.random(30)),
+        "ZoomTree": r.ZoomTree(tuple(tree)),
+        "Graph": r.Graph(points, edges, rng.random(30)),
+        "TokenPattern": r.TokenPattern(tiles(4, 6), near <= 3),
+        "Partition": r.Partition(tiles(4, 6), np.arange(24) % 3, ("GPU 0", "GPU 1", "GPU 2")),
+        "Compressed": r.Compressed(rng.random((20, 30, 4)), BOX, 4000, 250, r.Picture(picture, BOX)),
+        "Prediction": r.Prediction({"tumour": 0.31, "stroma": 0.52}, "share", {"tumour": 0.28}),
+        "Curve": r.Curve(
+            np.array([256, 512, 1024]),
+            {"full": np.array([1.0, 4, 16]), "warped": np.array([1.0, 1, 1])},
+            "pixels a side", "GiB", True, "formula",
+        ),
+        "ReadMap": r.ReadMap(
+            np.concatenate([np.c_[tiles(2, 3), np.full(6, 2)], np.c_[tiles(8, 12)[30:40], np.zeros(10)]]),
+            123456, 234567, 6_000_000,
+        ),
+        "Cost": r.Cost(
+            (
+                r.Quantity("flops", 3.2e9, "FLOP", "formula"),
+                r.Quantity("peak_memory", 1.5 * 2**30, "bytes", "predicted"),
+                r.Quantity("seconds", 0.0123, "s", "measured"),
+            )
+        ),
+    }  # fmt: skip
