@@ -91,8 +91,10 @@ class Param:
         """The allowed values in words, for help and error messages."""
         c, unit = self.control, f" {self.control.unit}" if self.control.unit else ""
         match self.kind:
-            case "number" | "integer":
+            case "number":
                 return f"{c.minimum:g} to {c.maximum:g}{unit}"
+            case "integer":
+                return f"a whole number, {c.minimum:.0f} to {c.maximum:.0f}{unit}"
             case "flag":
                 return "true or false"
             case "choice":
@@ -131,7 +133,7 @@ class Param:
             c = self.control
             assert c.minimum is not None and c.maximum is not None
             if not c.minimum <= checked <= c.maximum:
-                raise HrvizError(f"{self.name}={checked:g} is out of range: choose {self.allowed}")
+                raise HrvizError(f"{self.name}={checked:.10g} is out of range: choose {self.allowed}")
         return checked
 
     def _coerce(self, value: Any) -> Any:
@@ -320,7 +322,7 @@ def method(
             section=section,
             paper=paper,
             idea=" ".join(rest.split("\n\n")[0].split()),
-            params=_parameters(function),
+            params=parameters_of(function, function.__name__),
             aliases=aliases,
             equation=equation,
             use_when=use_when,
@@ -336,7 +338,8 @@ def method(
     return register
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[Param, ...]:
+def parameters_of(function: Callable[..., Any], owner: str) -> tuple[Param, ...]:
+    """The declared keyword-only parameters of a method, or of a scene's `__init__`."""
     hints = typing.get_type_hints(function, include_extras=True)
     out = []
     for p in inspect.signature(function).parameters.values():
@@ -348,7 +351,7 @@ def _parameters(function: Callable[..., Any]) -> tuple[Param, ...]:
         )
         if control is None or p.default is p.empty:
             raise TypeError(
-                f"{function.__name__}: parameter {p.name} needs Annotated[type, Control(...)] and a default"
+                f"{owner}: parameter {p.name} needs Annotated[type, Control(...)] and a default"
             )
         base = typing.get_args(hint)[0]
         choices: tuple[Any, ...] = ()
@@ -361,7 +364,7 @@ def _parameters(function: Callable[..., Any]) -> tuple[Param, ...]:
             kind = typing.cast(Kind, {bool: "flag", int: "integer", float: "number"}[base])
         if kind in ("number", "integer") and (control.minimum is None or control.maximum is None):
             raise TypeError(
-                f"{function.__name__}: parameter {p.name} needs a minimum and a maximum"
+                f"{owner}: parameter {p.name} needs a minimum and a maximum"
             )
         param = Param(p.name, kind, p.default, control, choices)
         if kind != "file":

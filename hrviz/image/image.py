@@ -14,8 +14,8 @@ import numpy as np
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.image.cache import TILES
-from hrviz.image.readers import open_reader
-from hrviz.image.readers.base import Level, Reader
+from hrviz.image.readers import open_reader, with_index
+from hrviz.image.readers.base import Level, Reader, check_index
 from hrviz.image.reads import ReadLog
 from hrviz.image.resample import halve, resample
 
@@ -140,6 +140,14 @@ class Image:
         All reads through this object.
     truth : object or None
         Ground truth of procedural scenes.
+    channel_info : tuple of Channel or None
+        How the channels of a fluorescence image are composited.
+    axes, index : dict of str to int
+        Lengths of the axes beside y, x and channel ('t', 'z'), and where on them this picture is.
+    frame_rate : float or None
+        Pictures a second along 't'.
+    extent : Extent or None
+        Where a georeferenced image lies.
 
     Notes
     -----
@@ -153,6 +161,9 @@ class Image:
         self.pixel_size = reader.pixel_size
         self.metadata = dict(reader.metadata)
         self.truth = reader.truth
+        self.channel_info = reader.channel_info
+        self.axes, self.index = dict(reader.axes), dict(reader.at)
+        self.frame_rate, self.extent = reader.frame_rate, reader.extent
         levels = list(reader.levels)
         self.stored_levels = len(levels)
         while max(levels[-1].height, levels[-1].width) > COARSEST:
@@ -202,11 +213,40 @@ class Image:
         if self.pixel_size:
             mm_w, mm_h = (n * self.pixel_size / 1000 for n in (self.width, self.height))
             facts["pixel size"] = f"{self.pixel_size:.4g} um ({mm_w:.3g} x {mm_h:.3g} mm)"
+        for axis, n in self.axes.items():
+            facts[{"t": "time", "z": "focus"}.get(axis, axis)] = (
+                f"{self.index[axis] + 1} of {n}"
+                + (f", {self.frame_rate:.4g} a second" if axis == "t" and self.frame_rate else "")
+            )
+        if self.channel_info:
+            facts["channels"] += ": " + ", ".join(c.name for c in self.channel_info)
+        if self.extent:
+            west, south, east, north = self.extent.bounds
+            facts["extent"] = (
+                f"{west:.10g} to {east:.10g} east, {south:.10g} to {north:.10g} north "
+                f"({self.extent.crs})"
+            )
         return facts | self.metadata
 
     @property
     def box(self) -> Box:
         return Box(0, 0, self.height, self.width)
+
+    @property
+    def notes(self) -> list[str]:
+        """What reading has found so far, in sentences: missing chunks, dropped frames..."""
+        return self.reader.notes()
+
+    def at(self, **index: int) -> Image:
+        """The picture at another index of `axes`: `film.at(t=12)`, `stack.at(z=3)`.
+
+        Raises
+        ------
+        HrvizError
+            For an axis the image does not have, or an index beyond it.
+        """
+        check_index(self.name, self.axes, index)
+        return open_image(with_index(self.uri, index))
 
     # -- reading ----------------------------------------------------------------------------
     def _tile(self, level: int, row: int, column: int) -> np.ndarray:

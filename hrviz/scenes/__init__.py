@@ -1,41 +1,73 @@
 """Procedural scenes: images without a file, of any size, with ground truth.
 
 An address names a scene and its parameters: `scene:tissue?size=100000x80000&seed=7&tumour=0.005`.
+A new scene is one file (or folder) here with a class declared by `@scene`; see `scene.py`.
 """
 
 from __future__ import annotations
 
 import difflib
-import math
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl
 
 from hrviz.errors import HrvizError
-from hrviz.image.readers.base import Reader
-from hrviz.scenes.tissue import TissueScene
+from hrviz.scenes.dataset import SceneDataset, dataset
+from hrviz.scenes.scene import MAX_SIDE, REGISTERED, Scene, SceneKind
+from hrviz.scenes.truth import Objects, Truth
 
-MAX_SIDE = 200_000
-
-#: Every scene by name.
-SCENES: dict[str, type[TissueScene]] = {TissueScene.scene: TissueScene}
-_KEYS = ("size", "seed", "tumour")
-
-__all__ = ["SCENES", "open_scene"]
+__all__ = ["SCENES", "Objects", "Scene", "SceneDataset", "SceneKind", "Truth", "dataset", "open_scene"]
 
 
-def open_scene(uri: str) -> Reader:
+class _Scenes(Mapping[str, SceneKind]):
+    """All scenes by name; each file is imported when its scene is first asked for."""
+
+    _names: tuple[str, ...] | None = None
+
+    def _all(self) -> tuple[str, ...]:
+        if self._names is None:
+            shared = {"scene", "truth", "dataset", "noise"}
+            found = [
+                m.name
+                for m in pkgutil.iter_modules(__path__)
+                if m.name not in shared and not m.name.startswith("_")
+            ]
+            self._names = tuple(sorted(found, key=lambda n: (n != "tissue", n)))
+        return self._names
+
+    def __getitem__(self, name: str) -> SceneKind:
+        if name not in self._all():
+            raise KeyError(name)
+        if name not in REGISTERED:
+            package = importlib.import_module(f"{__name__}.{name}")
+            if name not in REGISTERED:  # a folder keeps its class in scene.py
+                importlib.import_module(f"{package.__name__}.scene")
+        return REGISTERED[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+SCENES = _Scenes()
+
+
+def open_scene(uri: str) -> Scene:
     """Open a procedural scene.
 
     Parameters
     ----------
     uri : str
-        `scene:NAME?key=value&...`; for tissue `size` (WIDTHxHEIGHT in px, at most 200,000 a side,
-        default 100000x100000), `seed` (integer, default 7) and `tumour` (tumour area as a fraction
-        of tissue area, 0 to 0.5, default 0.005).
+        `scene:NAME?key=value&...` with the scene's parameters; `size=WIDTHxHEIGHT` stands for
+        `width` and `height`. What is left out has the scene's default.
 
     Returns
     -------
-    Reader
-        With `truth`.
+    Scene
+        A reader with `truth`.
 
     Raises
     ------
@@ -52,21 +84,39 @@ def open_scene(uri: str) -> Reader:
     if name not in SCENES:
         near = difflib.get_close_matches(name.lower(), SCENES, n=1, cutoff=0.0)[0]
         raise HrvizError(
-            f"scene {name!r} is not known: there is {', '.join(SCENES)}; did you mean scene:{near}?"
+            f"scene {name!r} is not known: there are {', '.join(SCENES)}; did you mean scene:{near}?"
         )
-    values: dict[str, str] = {}
+    kind = SCENES[name]
+    return kind.make(**_values(kind, query))
+
+
+def _values(kind: SceneKind, query: str) -> dict[str, object]:
+    params = {p.name: p for p in kind.params}
+    keys = ["size", *(k for k in params if k not in ("width", "height"))]
+    values: dict[str, object] = dict(kind.defaults)
     for key, value in parse_qsl(query, keep_blank_values=True):
-        if key not in _KEYS:
-            keys = ", ".join(_KEYS)
-            near = (difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.0) or ["size"])[0]
+        if key == "size":
+            values["width"], values["height"] = _size(value)
+        elif key in params:
+            try:
+                values[key] = params[key].check(value)
+            except HrvizError as error:
+                raise HrvizError(f"scene {error}") from None
+        else:
+            near = (difflib.get_close_matches(key, keys, n=1, cutoff=0.0) or ["size"])[0]
             raise HrvizError(
-                f"scene parameter {key!r} is not known: there are {keys}; did you mean {near}?"
+                f"scene parameter {key!r} is not known: scene:{kind.name} has {', '.join(keys)}; "
+                f"did you mean {near}?"
             )
-        values[key] = value
-    width, height = _size(values.get("size", "100000x100000"))
-    return SCENES[name](
-        width, height, _seed(values.get("seed", "7")), _tumour(values.get("tumour", "0.005"))
-    )
+    for side in ("width", "height"):
+        try:
+            values[side] = params[side].check(values[side])
+        except HrvizError:
+            raise HrvizError(
+                f"scene size {values['width']}x{values['height']} is not allowed: scene:{kind.name} "
+                f"takes a {side} of {params[side].allowed}"
+            ) from None
+    return values
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -75,7 +125,7 @@ def _size(text: str) -> tuple[int, int]:
     except ValueError:
         raise HrvizError(
             f"scene size {text!r} is not WIDTHxHEIGHT: write two whole numbers of pixels, "
-            "e.g. size=100000x80000"
+            "e.g. size=8000x6000"
         ) from None
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise HrvizError(
@@ -83,28 +133,3 @@ def _size(text: str) -> tuple[int, int]:
             f"choose at most size={MAX_SIDE}x{MAX_SIDE}"
         )
     return width, height
-
-
-def _seed(text: str) -> int:
-    try:
-        seed = int(text)
-    except ValueError:
-        seed = -1
-    if not 0 <= seed < 2**31:
-        raise HrvizError(
-            f"scene seed {text!r} is not a whole number from 0 to {2**31 - 1}: write e.g. seed=7"
-        )
-    return seed
-
-
-def _tumour(text: str) -> float:
-    try:
-        tumour = float(text)
-    except ValueError:
-        tumour = math.nan
-    if not 0 <= tumour <= 0.5:
-        raise HrvizError(
-            f"scene tumour {text!r} is not a fraction from 0 to 0.5 (of the tissue area): "
-            "write e.g. tumour=0.005"
-        )
-    return tumour

@@ -7,13 +7,55 @@ in `open_reader`. The heavy libraries (OpenSlide, tifffile, Pillow) are imported
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from hrviz.errors import HrvizError
 from hrviz.image.readers import sniff
-from hrviz.image.readers.base import Level, Reader, nominal_downsample
+from hrviz.image.readers.base import (
+    Channel,
+    Extent,
+    Level,
+    Reader,
+    check_index,
+    nominal_downsample,
+)
 
-__all__ = ["Level", "Reader", "nominal_downsample", "open_reader"]
+__all__ = [
+    "Channel",
+    "Extent",
+    "Level",
+    "Reader",
+    "nominal_downsample",
+    "open_reader",
+    "split_address",
+    "with_index",
+]
+
+
+def split_address(uri: str) -> tuple[str, dict[str, int]]:
+    """An address without its index, and the index: `film.mp4#t=12` is frame 12.
+
+    A '#' that is part of a file's name stays: only `#axis=N&axis=N` at the end is an index.
+
+    Examples
+    --------
+    >>> split_address("stack.ome.tif#t=3&z=5"), split_address("slide #2.svs")
+    (('stack.ome.tif', {'t': 3, 'z': 5}), ('slide #2.svs', {}))
+    """
+    found = re.fullmatch(r"(.*)#([a-z]=\d{1,9}(?:&[a-z]=\d{1,9})*)", uri, re.DOTALL)
+    if not found:
+        return uri, {}
+    pairs = (pair.split("=") for pair in found[2].split("&"))
+    return found[1], {axis: int(n) for axis, n in pairs}
+
+
+def with_index(uri: str, at: Mapping[str, int]) -> str:
+    """The address of the picture at this index; zeros are left out."""
+    base, old = split_address(uri)
+    parts = [f"{axis}={n}" for axis, n in sorted((old | dict(at)).items()) if n]
+    return base + ("#" + "&".join(parts) if parts else "")
 
 
 def open_reader(uri: str | os.PathLike[str]) -> Reader:
@@ -22,7 +64,9 @@ def open_reader(uri: str | os.PathLike[str]) -> Reader:
     Parameters
     ----------
     uri : str or path
-        A file (`~` is expanded) or `scene:name?key=value`.
+        A file (`~` is expanded), an OME-Zarr or DICOM folder, the http(s), s3 or other fsspec
+        address of a Zarr, or `scene:name?key=value`; `#t=12&z=3` at the end chooses a picture of a
+        video or a stack.
 
     Returns
     -------
@@ -40,25 +84,60 @@ def open_reader(uri: str | os.PathLike[str]) -> Reader:
     hrviz.errors.HrvizError: none/slide.svs does not exist, nor does its folder; check the path
     """
     text = os.fspath(uri)
-    if text.startswith("scene:"):
+    base, at = split_address(text)
+    if base.startswith("scene:"):
         from hrviz.scenes import open_scene
 
-        scene: Reader = open_scene(text)
-        return scene
-    path = sniff.local_path(text)
+        reader: Reader = open_scene(base)
+    elif sniff.is_address(base):
+        from hrviz.image.readers.zarr import ZarrReader
+
+        reader = ZarrReader(base, text, at)
+    else:
+        reader = _open_local(sniff.local_path(base), text, at)
+    check_index(reader.name, reader.axes, at)
+    return reader
+
+
+def _open_local(path: Path, uri: str, at: Mapping[str, int]) -> Reader:
+    """A file or folder of this machine. `at` goes to the formats that have more axes."""
     kind = sniff.content(path)
-    if kind in ("tiff", "dicom") or path.suffix.lower() in sniff.SLIDE_SUFFIXES:
-        slide = _open_slide(path, text, kind)
+    if kind == "zarr":
+        from hrviz.image.readers.zarr import ZarrReader
+
+        return ZarrReader(str(path), uri, at)
+    if kind == "dicom":
+        from hrviz.image.readers.dicom import DicomReader
+
+        return DicomReader(path, uri, at)
+    if kind == "tiff" or path.suffix.lower() in sniff.SLIDE_SUFFIXES:
+        slide = _open_slide(path, uri, kind)
         if slide is not None:
             return slide
     if kind == "tiff":
+        from hrviz.image.readers import geotiff
+
+        if geotiff.is_georeferenced(path):
+            return geotiff.GeoTiffReader(path, uri)
         from hrviz.image.readers.tiff import TiffReader
 
-        return TiffReader(path, text)
+        return TiffReader(path, uri, at)
+    if kind == "npy":
+        from hrviz.image.readers.npy import NpyReader
+
+        return NpyReader(path, uri, at)
+    if kind == "jpeg2000":
+        from hrviz.image.readers.jpeg2000 import Jpeg2000Reader
+
+        return Jpeg2000Reader(path, uri)
+    if kind == "video":
+        from hrviz.image.readers.video import VideoReader
+
+        return VideoReader(path, uri, at)
     if kind in sniff.RASTER_KINDS:
         from hrviz.image.readers.raster import RasterReader
 
-        return RasterReader(path, text, kind)
+        return RasterReader(path, uri, kind)
     raise sniff.refuse(path, kind)
 
 

@@ -6,10 +6,14 @@ To add a format: one file in this folder with a subclass of `Reader` and a line 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+
+from hrviz.errors import HrvizError
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,51 @@ class Level:
     tile: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class Channel:
+    """One channel of a fluorescence image, as shown.
+
+    Parameters
+    ----------
+    name : str
+        E.g. 'DAPI'.
+    colour : (int, int, int)
+        RGB of full intensity, 0 to 255.
+    limits : (float, float) or None
+        Values shown as black and full colour; None: percentiles of the coarsest level.
+    active : bool
+        Shown at first.
+    """
+
+    name: str
+    colour: tuple[int, int, int]
+    limits: tuple[float, float] | None = None
+    active: bool = True
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where an image lies on the Earth.
+
+    Parameters
+    ----------
+    crs : str
+        Coordinate reference system, e.g. 'EPSG:32618'.
+    transform : tuple of 6 floats
+        (a, b, c, d, e, f): east = a x + b y + c, north = d x + e y + f, with x and y in level-0
+        pixels (corners at whole numbers).
+    bounds : tuple of 4 floats
+        West, south, east, north in units of the CRS.
+    geographic : tuple of 4 floats or None
+        The same in degrees (WGS 84), where it can be told.
+    """
+
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    bounds: tuple[float, float, float, float]
+    geographic: tuple[float, float, float, float] | None = None
+
+
 def nominal_downsample(full: tuple[int, int], level: tuple[int, int]) -> float:
     """Downsample of a stored level from its size, `(height, width)` each.
 
@@ -46,6 +95,23 @@ def nominal_downsample(full: tuple[int, int], level: tuple[int, int]) -> float:
     ):
         return float(factor)
     return float(ratio)
+
+
+def check_index(name: str, axes: Mapping[str, int], at: Mapping[str, int]) -> dict[str, int]:
+    """Index on every axis, 0 where `at` says nothing.
+
+    Raises
+    ------
+    HrvizError
+        For an axis that is not there, or an index beyond it.
+    """
+    for axis, n in at.items():
+        if axis not in axes:
+            has = ", ".join(f"{a} (0 to {m - 1})" for a, m in axes.items()) or "none"
+            raise HrvizError(f"{name} has no axis {axis!r}: its axes are {has}")
+        if not 0 <= n < axes[axis]:
+            raise HrvizError(f"{name} has no {axis}={n}: choose 0 to {axes[axis] - 1}")
+    return {axis: at.get(axis, 0) for axis in axes}
 
 
 class Reader(ABC):
@@ -70,6 +136,17 @@ class Reader(ABC):
         Changes whenever pixels may have changed (path + size + mtime, or the scene's full address).
     truth : object or None
         Ground truth of procedural scenes (see `hrviz.scenes`).
+    channel_info : tuple of Channel or None
+        For fluorescence: how each channel is composited. None: grey, RGB or RGBA.
+    axes : dict of str to int
+        Lengths of the axes beside y, x and channel ('t' of videos, 'z' of stacks); empty for a
+        picture. A reader is always one picture: the one at `at`.
+    at : dict of str to int
+        Index on each of `axes`. The address of another index ends in `#t=12` or `#t=3&z=5`.
+    frame_rate : float or None
+        Pictures a second along 't'.
+    extent : Extent or None
+        Of georeferenced images.
     """
 
     uri: str
@@ -81,6 +158,11 @@ class Reader(ABC):
     metadata: dict[str, str]
     identity: str
     truth: Any = None
+    channel_info: tuple[Channel, ...] | None = None
+    axes: Mapping[str, int] = MappingProxyType({})
+    at: Mapping[str, int] = MappingProxyType({})
+    frame_rate: float | None = None
+    extent: Extent | None = None
 
     @abstractmethod
     def read(self, level: int, y: int, x: int, height: int, width: int) -> np.ndarray:
@@ -92,6 +174,10 @@ class Reader(ABC):
     def compressed_tile(self, level: int, row: int, column: int) -> tuple[bytes, str] | None:
         """The stored tile as (bytes, MIME type) when a browser can show it unchanged, else None."""
         return None
+
+    def notes(self) -> list[str]:
+        """Sentences about what reading has found so far: missing chunks, dropped frames..."""
+        return []
 
     def close(self) -> None:  # noqa: B027 - most readers hold nothing
         """Release file handles; reading afterwards is an error."""

@@ -32,8 +32,8 @@ IMAGE_SUFFIXES = (
 )
 
 SUPPORTED = (
-    "hrviz opens PNG, JPEG, BMP, WebP, GIF, TIFF (OME, GeoTIFF, BigTIFF), whole slides "
-    "(SVS, NDPI, MRXS, ...) and scene:... addresses"
+    "hrviz opens whole slides (SVS, NDPI, MRXS, DICOM, ...), TIFF (OME, GeoTIFF, BigTIFF), OME-Zarr, "
+    "PNG, JPEG, JPEG 2000, WebP, BMP, GIF, NumPy .npy, video and scene:... addresses"
 )
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
@@ -80,22 +80,6 @@ _LATER = {
         "a Python pickle, which hrviz never loads because loading one runs its code",
         "save the pixels as PNG or TIFF, e.g. tifffile.imwrite('image.tif', array)",
     ),
-    "npy": (
-        "a NumPy array, not supported yet (it comes with a later release)",
-        "write it as a tiled TIFF: tifffile.imwrite('image.tif', array, tile=(512, 512))",
-    ),
-    "video": (
-        "a video, not supported yet (it comes with a later release)",
-        "take a frame out: ffmpeg -i FILE -frames:v 1 frame.png",
-    ),
-    "dicom": (
-        "a DICOM file that OpenSlide does not take for a slide, not supported yet",
-        "convert it to a tiled TIFF or PNG: dcm2img FILE image.png (DCMTK)",
-    ),
-    "jpeg2000": (
-        "JPEG 2000, not supported yet (it comes with a later release)",
-        "convert it: vips tiffsave FILE image.tif --tile --pyramid --compression jpeg",
-    ),
     "jpegxl": ("JPEG XL, not supported yet", "convert it: djxl FILE image.png"),
     "heif": ("HEIF or AVIF, not supported yet", "convert it: vips copy FILE image.png"),
     "hdf5": ("an HDF5 file, not supported", "write its image as a TIFF with tifffile.imwrite"),
@@ -103,10 +87,6 @@ _LATER = {
     "psd": ("a Photoshop document, not supported", "export it as TIFF or PNG"),
     "zip": ("a zip archive, not an image", "unpack it and open the image inside"),
     "gzip": ("gzip-compressed, not an image", "unpack it with gunzip and open the result"),
-    "zarr": (
-        "a Zarr directory, not supported yet (OME-Zarr comes with the next release)",
-        "convert it to an OME-TIFF pyramid, e.g. with bfconvert or ngff-zarr",
-    ),
     "text": ("text, not an image, whatever its name says", f"choose an image file: {SUPPORTED}"),
 }
 
@@ -122,21 +102,19 @@ def later(kind: str, path: Path) -> HrvizError:
     return HrvizError(f"{short(path)} is {what}; {instead}")
 
 
+def is_address(text: str) -> bool:
+    """Whether `text` is an address with a protocol (http://, s3://, memory://), not a path."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is not None
+
+
 def local_path(text: str) -> Path:
-    """The regular, readable, non-empty file that `text` names.
+    """The regular, readable, non-empty file that `text` names, or the folder of a Zarr or DICOM slide.
 
     Raises
     ------
     HrvizError
         For an address, a missing file, a directory, an empty or unreadable file.
     """
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text)
-    if scheme:
-        shown = text if len(text) <= 60 else text[:57] + "..."
-        raise HrvizError(
-            f"{shown}: {scheme[1].lower()} addresses are not supported yet (remote OME-Zarr comes "
-            "with the next release); download the file and open it by its path"
-        )
     if not text.strip() or "\0" in text:
         raise HrvizError(f"{text!r} is not a file name; give the path of an image or scene:...")
     path = Path(text).expanduser()
@@ -152,6 +130,8 @@ def local_path(text: str) -> Path:
         ) from None
     path = path.resolve()
     if stat.S_ISDIR(status.st_mode):
+        if folder_kind(path):
+            return path
         raise _directory(path)
     if not stat.S_ISREG(status.st_mode):
         raise HrvizError(f"{short(path)} is not a regular file; give the path of an image file")
@@ -162,6 +142,8 @@ def local_path(text: str) -> Path:
 
 def content(path: Path) -> str:
     """Kind of the content: a reader's kind, a known other kind, `text` or `unknown`."""
+    if path.is_dir():
+        return folder_kind(path) or "unknown"
     try:
         with path.open("rb") as file:
             head = file.read(512)
@@ -231,10 +213,23 @@ def _missing(path: Path) -> HrvizError:
     return HrvizError(f"{short(path)} does not exist; {step}")
 
 
+def folder_kind(path: Path) -> str | None:
+    """'zarr' or 'dicom' for a folder that is one image, else None."""
+    if path.suffix == ".zarr" or any(
+        (path / name).exists() for name in ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+    ):
+        return "zarr"
+    try:
+        first = next((p for p in sorted(path.iterdir()) if p.is_file()), None)
+        if first is None:
+            return None
+        with first.open("rb") as file:
+            return "dicom" if file.read(132)[128:] == b"DICM" else None
+    except OSError:
+        return None
+
+
 def _directory(path: Path) -> HrvizError:
-    markers = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
-    if path.suffix == ".zarr" or any((path / name).exists() for name in markers):
-        return later("zarr", path)
     images = _images_in(path)
     if not images:
         return HrvizError(

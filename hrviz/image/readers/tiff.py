@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class TiffReader(Reader):
         When the header is damaged, bytes are missing, or a tile is too large to decode.
     """
 
-    def __init__(self, path: Path, uri: str) -> None:
+    def __init__(self, path: Path, uri: str, at: Mapping[str, int] | None = None) -> None:
         import tifffile
 
         self.uri, self.name, self._path = uri, path.name, path

@@ -20,30 +20,32 @@ small cache keeps the last blocks.
 from __future__ import annotations
 
 import math
-import threading
-from collections import OrderedDict
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from hrviz.image.readers.base import Level, Reader
-from hrviz.scenes import nuclei as cells
-from hrviz.scenes import stain
-from hrviz.scenes.anatomy import EPITHELIUM, Anatomy, anatomy, block_raster, fat
-from hrviz.scenes.layout import Layout
+from hrviz.method import Control
+from hrviz.scenes.tissue import nuclei as cells
+from hrviz.scenes.tissue import stain
+from hrviz.scenes.tissue.anatomy import EPITHELIUM, Anatomy, anatomy, block_raster, fat
+from hrviz.scenes.tissue.layout import Layout
 from hrviz.scenes.noise import Raster, octaves, upsample
-from hrviz.scenes.population import SPARSE_UP_TO, populations
-from hrviz.scenes.truth import TissueTruth
+from hrviz.scenes.scene import BLOCK, Height, Scene, SceneSeed, Width, scene
+from hrviz.scenes.tissue.population import SPARSE_UP_TO, populations
+from hrviz.scenes.tissue.truth import TissueTruth
 
-VERSION = 1
-BLOCK = 512
-TILE = 512
 PIXEL_SIZE = 0.25
-CACHED_BLOCKS = 24
 DRAWN_UP_TO = 64  # downsample: crowded nuclei are drawn one by one up to here, their mean beyond
 
 
-class TissueScene(Reader):
+Tumour = Annotated[
+    float, Control("Up: more of the tissue is tumour.", 0.0, 0.5, 0.001, title="Tumour of tissue")
+]
+
+
+@scene("tissue", title="Tissue", tasks=("segmentation", "detection", "slide label"),
+       small={"width": 8192, "height": 8192, "tumour": 0.03})  # fmt: skip
+class TissueScene(Scene):
     """An H&E-like slide, lazily computed.
 
     Parameters
@@ -56,69 +58,33 @@ class TissueScene(Reader):
         Tumour area as a fraction of tissue area, 0 to 0.5.
     """
 
-    scene = "tissue"
+    version = 1
 
     def __init__(
-        self, width: int = 100_000, height: int = 100_000, seed: int = 7, tumour: float = 0.005
+        self,
+        *,
+        width: Width = 100_000,
+        height: Height = 100_000,
+        seed: SceneSeed = 7,
+        tumour: Tumour = 0.005,
     ) -> None:
-        self.uri = f"scene:tissue?size={width}x{height}&seed={seed}&tumour={tumour!r}"
-        self.identity = f"{self.uri}&version={VERSION}"
-        self.name = f"tissue {width} x {height}"
-        self.channels, self.dtype = 3, np.dtype(np.uint8)
-        self.pixel_size = PIXEL_SIZE
-        levels = []
-        factor = 1
-        while True:
-            h, w = -(-height // factor), -(-width // factor)
-            levels.append(Level(h, w, float(factor), (TILE, TILE)))
-            if max(h, w) <= 1024:
-                break
-            factor *= 2
-        self.levels = tuple(levels)
+        self.setup(
+            {"width": width, "height": height, "seed": seed, "tumour": tumour},
+            pixel_size=PIXEL_SIZE,
+            facts={
+                "scene": "tissue (synthetic, not medical data)",
+                "stain": "hematoxylin and eosin, simulated",
+                "objective": "40",
+                "seed": str(seed),
+                "tumour fraction of tissue": f"{tumour:g}",
+            },
+        )
         self.layout = Layout(height, width, seed, tumour)
-        self.truth: TissueTruth = TissueTruth(self.layout)
-        self.metadata = {
-            "format": "procedural scene",
-            "scene": "tissue (synthetic, not medical data)",
-            "stain": "hematoxylin and eosin, simulated",
-            "objective": "40",
-            "seed": str(seed),
-            "tumour fraction of tissue": f"{tumour:g}",
-        }
-        self._lock = threading.Lock()
-        self._blocks: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
+        self.truth = TissueTruth(self.layout)
 
-    def read(self, level: int, y: int, x: int, height: int, width: int) -> np.ndarray:
-        """Pixels of one window, uint8 (height, width, 3)."""
-        out = np.empty((height, width, 3), np.uint8)
-        for row in range(y // BLOCK, (y + height - 1) // BLOCK + 1):
-            for column in range(x // BLOCK, (x + width - 1) // BLOCK + 1):
-                block = self._block(level, row, column)
-                top, left = row * BLOCK, column * BLOCK
-                y0, y1 = max(y, top), min(y + height, top + BLOCK)
-                x0, x1 = max(x, left), min(x + width, left + BLOCK)
-                part = block[y0 - top : y1 - top, x0 - left : x1 - left]
-                out[y0 - y : y1 - y, x0 - x : x1 - x] = part
-        return out
-
-    def _block(self, level: int, row: int, column: int) -> np.ndarray:
-        key = (level, row, column)
-        with self._lock:
-            block = self._blocks.get(key)
-            if block is not None:
-                self._blocks.move_to_end(key)
-                return block
-        block = render(self.layout, self.levels[level].downsample, row, column)
-        with self._lock:
-            self._blocks[key] = block
-            while len(self._blocks) > CACHED_BLOCKS:
-                self._blocks.popitem(last=False)
-        return block
-
-    def close(self) -> None:
-        """Forget the cached blocks."""
-        with self._lock:
-            self._blocks.clear()
+    def render(self, downsample: float, row: int, column: int) -> np.ndarray:
+        """One block (see `Scene.render`)."""
+        return render(self.layout, downsample, row, column)
 
 
 def _cover(distance: np.ndarray, soft: float) -> np.ndarray:

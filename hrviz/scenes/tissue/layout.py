@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
-from hrviz.scenes.blobs import Blobs, field, harmonics
+from hrviz.scenes.tissue.blobs import Blobs, field, harmonics
 from hrviz.scenes.noise import Raster, lattice_hash, octaves, uniform
 
 MAP = 384  # longest side of the coarse maps of the slide that planning works on

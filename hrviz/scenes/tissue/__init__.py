@@ -1,0 +1,1 @@
+"""`scene:tissue`: a slide stained with hematoxylin and eosin that is computed, not stored."""
