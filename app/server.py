@@ -29,4 +29,5 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
         yield
 
 
-app = st.App(Path(__file__).with_name("Home.py"), routes=routes.routes(), lifespan=lifespan)
+app = st.App(Path(__file__).with_name("Home.py"), routes=routes.routes(),
+             middleware=routes.middleware(), lifespan=lifespan)  # fmt: skip

@@ -90,13 +90,13 @@ def measure(side: int, tiles: int, moves: int, networks: int) -> dict[str, Any]:
     clock = time.perf_counter()
     image = hrviz.open(f"scene:tissue?size={side}x{side}&seed=7")
     opened = time.perf_counter() - clock
-    served = viewer.ImageTiles(image, tile=512)
+    served = viewer.ImageTiles(image)
     first_view(served, PILImage)
     shown = time.perf_counter() - clock
     peak = max(0, (memory.peak_bytes() or 0) - base) / 2**20
 
     # no cache of encoded tiles: of a small image the same ones come again
-    served = viewer.ImageTiles(image, tile=512, cache=viewer.TileLRU(0))
+    served = viewer.ImageTiles(image, cache=viewer.TileLRU(0))
     latencies = tile_latencies(served, tiles)
     p50, p95 = (float(np.percentile(latencies, p)) for p in (50, 95))
     figures = {
@@ -111,13 +111,15 @@ def first_view(served: Any, pillow: Any) -> Any:
     """The whole image in 1280 x 720: the tiles of the coarsest level that is fine enough, decoded."""
     pyramid = served.pyramid
     scale = max(pyramid.height / VIEW[0], pyramid.width / VIEW[1])
-    z = max(z for z in range(pyramid.top + 1) if z == 0 or pyramid.downsample(z - 1) > scale)
+    levels = pyramid.levels
+    z = max(z for z in range(len(levels)) if z == 0 or levels[z - 1].downsample > scale)
     rows, columns = pyramid.grid(z)
-    canvas = pillow.new("RGB", (columns * pyramid.tile, rows * pyramid.tile), "white")
+    side = levels[z].tile[0]
+    canvas = pillow.new("RGB", (columns * side, rows * side), "white")
     for y in range(rows):
         for x in range(columns):
             data, _ = served.get(z, x, y)
-            canvas.paste(pillow.open(io.BytesIO(data)), (x * pyramid.tile, y * pyramid.tile))
+            canvas.paste(pillow.open(io.BytesIO(data)), (x * side, y * side))
     return canvas
 
 

@@ -1,7 +1,7 @@
 """A byte-bounded cache of decoded tiles, shared by all images of the process.
 
 Memory is bounded here and nowhere else: whatever the size of the image, at most
-`HRVIZ_CACHE_BYTES` (default 384 MiB) of decoded tiles are kept, the least recently used go first.
+`HRVIZ_CACHE_BYTES` (default 256 MiB) of decoded tiles are kept, the least recently used go first.
 """
 
 from __future__ import annotations
@@ -65,4 +65,4 @@ class TileCache:
             self.bytes = 0
 
 
-TILES = TileCache(int(os.environ.get("HRVIZ_CACHE_BYTES", 384 * 2**20)))
+TILES = TileCache(int(os.environ.get("HRVIZ_CACHE_BYTES", 256 * 2**20)))

@@ -159,8 +159,8 @@ def prewarm(address: str, levels: int = 3) -> None:
 
     Whatever is wrong with the image is told by the page that opens it.
     """
-    from hrviz.viewer.routes import IMAGES, read_token, register_image
-    from hrviz.viewer.tiles import TileError
+    from hrviz.viewer.pyramid import TileError
+    from hrviz.viewer.registry import IMAGES, read_token, register_image
 
     try:
         token = register_image(opened(address))["url"].rsplit("/", 1)[-1]

@@ -19,7 +19,8 @@ import traitlets
 
 from hrviz.geometry import Box
 from hrviz.viewer.assets import _text, viewer_js
-from hrviz.viewer.tiles import DisplayImage, ImageTiles, MapTiles, Reduce
+from hrviz.viewer.maps import MapTiles, Reduce
+from hrviz.viewer.tiles import DisplayImage, ImageTiles
 
 WORKERS = 4
 Handler = Callable[[float, float], None]

@@ -18,7 +18,7 @@ from hrviz.method import METHODS
 from hrviz.viewer import gallery, panels, permalink
 from hrviz.viewer.live import Baselines, Live
 from hrviz.viewer.permalink import Link
-from hrviz.viewer.routes import register_image
+from hrviz.viewer.registry import register_image
 from hrviz.views import colour
 
 log = logging.getLogger("hrviz.app")

@@ -13,7 +13,7 @@ import numpy as np
 
 from hrviz import results as r
 from hrviz.geometry import Box
-from hrviz.viewer.tiles import to_index
+from hrviz.viewer.maps import to_index
 from hrviz.views import _base
 from hrviz.views.layers import Dots, Grid, Layer, Lines, Raster, Rectangles, layers
 
@@ -125,7 +125,7 @@ def _(part: Raster, version: int | str, tiled: bool | None) -> dict[str, Any]:
                            for k, s in enumerate(part.classes) if k]  # fmt: skip
     h, w = part.values.shape
     if tiled or (tiled is None and (part.lazy or h * w > WHOLE)):
-        from hrviz.viewer.routes import register_map
+        from hrviz.viewer.registry import register_map
 
         reduce: Literal["nearest", "mean"] = "nearest" if part.lut == "labels" else "mean"
         return body | {

@@ -70,26 +70,26 @@ def test_newest_first_and_cancelled_never() -> None:
     image = FakeImage()
     widget = DeepZoom(image)
     channel = Channel(widget)
-    gate = threading.Event()
+    first, others = threading.Event(), threading.Event()
     paint = image.rgb
 
-    def slow(*args: Any) -> np.ndarray:
-        gate.wait(10)
-        return paint(*args)
+    def slow(box: Any, size: Any) -> np.ndarray:
+        if box[0] == 0:  # the row that keeps the workers busy
+            (first if box[1] == 0 else others).wait(10)
+        return paint(box, size)
 
     image.rgb = slow  # type: ignore[method-assign]
-    image.calls.clear()
     top = widget.image["maxLevel"]
     for i in range(4):  # keeps all workers busy
         channel.ask(id=f"busy{i}", z=top, x=i, y=0)
     for i in range(5):
         channel.ask(id=f"late{i}", z=top, x=i, y=1)
     channel.ask(cancel="late2")
-    gate.set()
-    channel.wait(8)
-    assert "late2" not in channel.answers
-    order = [name for name in channel.answers if name.startswith("late")]
-    assert order[0] in ("late4", "late3")
+    first.set()  # one worker does the rest, one after the other
+    channel.wait(5)
+    assert list(channel.answers) == ["busy0", "late4", "late3", "late1", "late0"]
+    others.set()
+    channel.wait(3)
     widget.close()
 
 

@@ -14,16 +14,9 @@ from PIL import Image as PILImage
 from viewer_fakes import FakeImage
 
 from hrviz.geometry import Box
-from hrviz.viewer.tiles import (
-    ImageTiles,
-    MapTiles,
-    Pyramid,
-    TileError,
-    TileLRU,
-    encode_png,
-    from_index,
-    to_index,
-)
+from hrviz.viewer.maps import MapTiles, encode_png, from_index, to_index
+from hrviz.viewer.pyramid import Pyramid, TileError
+from hrviz.viewer.tiles import ImageTiles, TileLRU
 
 
 @settings(max_examples=60, deadline=None)
@@ -70,13 +63,14 @@ def test_a_tile_is_what_the_image_shows_in_its_box(at: tuple[int, int, int]) -> 
 def test_stored_tiles_pass_through_only_where_the_grids_are_the_same() -> None:
     image = FakeImage(stored=512)
     tiles = ImageTiles(image, cache=TileLRU())
-    assert tiles.pyramid.tile == 512
+    assert tiles.pyramid.levels[-1].tile == (512, 512)
     assert tiles.get(tiles.pyramid.top, 1, 2) == (b"stored 0 2 1", "image/jpeg")
     assert tiles.get(tiles.pyramid.top - 1, 0, 0) == (b"stored 1 0 0", "image/jpeg")
     assert not image.calls
     # the last column is padded in the file: rendered and clipped instead
     assert tiles.get(tiles.pyramid.top, 5, 0)[0].startswith(b"\xff\xd8")
-    assert ImageTiles(FakeImage(stored=100)).pyramid.tile == 512
+    # small tiles are not worth a request each: made near 512 px, of whole stored tiles
+    assert ImageTiles(FakeImage(stored=100)).pyramid.levels[-1].tile == (500, 500)
 
 
 @settings(max_examples=30, deadline=None)
@@ -128,7 +122,7 @@ def test_a_lazy_map_is_read_by_windows_only(monkeypatch: pytest.MonkeyPatch) -> 
             self.largest = max(self.largest, shape[0] * shape[1])
             return np.zeros(shape, np.float32)
 
-    monkeypatch.setattr("hrviz.viewer.tiles.STRIP_BYTES", 2**20)
+    monkeypatch.setattr("hrviz.viewer.maps.STRIP_BYTES", 2**20)
     lazy = Lazy()
     maps = MapTiles(lazy, Box(0, 0, 20_000, 30_000), 0, 1)
     assert maps.values(maps.pyramid.top, 3, 3).shape == (256, 256)

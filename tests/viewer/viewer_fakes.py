@@ -24,7 +24,7 @@ class FakeImage:
         self.width, self.height, self.name, self.pixel_size = width, height, name, pixel_size
         self.identity = f"fake:{width}x{height}:{stored}:{name}:{id(self)}"
         self.stored = stored
-        tile = (stored or 100, stored or 100)
+        tile = (stored or 512, stored or 512)
         self.levels_info = tuple(
             Level(-(-height // d), -(-width // d), float(d), tile) for d in (1, 2, 4, 8)
         )
@@ -45,3 +45,6 @@ class FakeImage:
         if self.stored is None:
             return None
         return f"stored {level} {row} {column}".encode(), "image/jpeg"
+
+    def compressed_tile_now(self, level: int, row: int, column: int) -> tuple[bytes, str] | None:
+        return self.compressed_tile(level, row, column)

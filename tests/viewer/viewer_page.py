@@ -17,7 +17,8 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from hrviz.viewer import routes as vr
-from hrviz.viewer.tiles import encode_jpeg, encode_png, to_index
+from hrviz.viewer.maps import encode_png, to_index
+from hrviz.viewer.tiles import encode_jpeg
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>viewer</title>
 <style>body{margin:0;background:%s}#v{width:100vw;height:100vh}</style><div id="v"></div>

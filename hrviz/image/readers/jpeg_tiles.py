@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import weakref
+from pathlib import Path
 
 import numpy as np
 
@@ -41,3 +44,51 @@ def shows(data: bytes, expected: np.ndarray) -> bool:
     if pixels.shape != expected.shape:
         return False
     return float(np.abs(pixels.astype(np.int16) - expected).mean()) < 1.5
+
+
+class StoredBytes:
+    """Pieces of a file by offset, from any thread, without a lock, and without waiting if asked.
+
+    Parameters
+    ----------
+    path : Path
+        A local file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._close = weakref.finalize(self, os.close, self._file)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """`count` bytes.
+
+        Raises
+        ------
+        ValueError
+            When the file ends before.
+        """
+        data = os.pread(self._file, count, offset)
+        if len(data) < count:
+            raise ValueError(f"{count - len(data)} bytes missing")
+        return data
+
+    def read_now(self, offset: int, count: int) -> bytes:
+        """`count` bytes that the operating system holds in memory.
+
+        Raises
+        ------
+        BlockingIOError
+            When a disk must be waited for, or the system cannot tell (then all are read so).
+        """
+        data = bytearray(count)
+        try:
+            got = os.preadv(self._file, [data], offset, os.RWF_NOWAIT)
+        except (AttributeError, OSError):
+            raise BlockingIOError from None
+        if got < count:
+            raise BlockingIOError
+        return bytes(data)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._close()

@@ -22,6 +22,7 @@ from hrviz.image.readers.sniff import first_line, short
 from hrviz.image.readers.tiff import TiffReader
 
 _CACHE_BYTES = 32 << 20
+_SIDES = ("height", "width")
 
 
 def detect(path: Path) -> str | None:
@@ -84,9 +85,9 @@ class SlideReader(Reader):
         self._factors = [float(f) for f in self._slide.level_downsamples]
         levels = []
         for i, (w, h) in enumerate(self._slide.level_dimensions):
-            th = int(facts.get(f"openslide.level[{i}].tile-height", 512))
-            tw = int(facts.get(f"openslide.level[{i}].tile-width", 512))
-            tile = (th, tw) if 0 < th <= 2048 and 0 < tw <= 2048 else (1024, 1024)
+            if not (0 < w < 2**31 and 0 < h < 2**31):  # where damaged tiles are said to lie
+                raise ValueError(f"level {i} is {w} x {h} pixels")
+            tile = _fetch(*(int(facts.get(f"openslide.level[{i}].tile-{s}", 512)) for s in _SIDES))
             levels.append(Level(h, w, nominal_downsample((height, width), (h, w)), tile))
         self.levels = tuple(levels)
         sizes = [_positive(facts.get(f"openslide.mpp-{axis}")) for axis in "xy"]
@@ -103,6 +104,9 @@ class SlideReader(Reader):
             "colour profile": "ICC, not applied" if profile else "none",
             "associated images": ", ".join(names) or "none",
         }
+        scanned = [facts.get(f"openslide.bounds-{part}") for part in ("width", "height", "x", "y")]
+        if all(scanned):
+            self.metadata["scanned"] = "{} x {} px from x={}, y={}".format(*scanned)
         if vendor == "aperio":
             self._pixels = self._as_tiff()
 
@@ -169,6 +173,12 @@ class SlideReader(Reader):
             return None
         return self._pixels.compressed_tile(level, row, column)
 
+    def compressed_tile_now(self, level: int, row: int, column: int) -> tuple[bytes, str] | None:
+        """See `TiffReader.compressed_tile_now`."""
+        if self._pixels is None or self._pixels.levels[level].tile != self.levels[level].tile:
+            return None
+        return self._pixels.compressed_tile_now(level, row, column)
+
     def close(self) -> None:
         """Release the slide's handles."""
         with self._lock:
@@ -177,6 +187,15 @@ class SlideReader(Reader):
             self._pixels.close()
         if slide is not None:
             slide.close()
+
+
+def _fetch(height: int, width: int) -> tuple[int, int]:
+    """The stored tile; several of the slivers between a JPEG's restart markers; parts of a huge one."""
+    if not (0 < height <= 2048 and 0 < width <= 2048):
+        return 1024, 1024
+    if height * width >= 64 * 64:
+        return height, width
+    return height * -(-256 // height), width * -(-256 // width)
 
 
 def _positive(text: str | None) -> float | None:

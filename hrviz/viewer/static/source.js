@@ -49,10 +49,14 @@ function tileSource(image, model, watch) {
   return {
     width: image.width,
     height: image.height,
-    tileSize: image.tile,
     tileOverlap: 0,
     minLevel: 0,
     maxLevel: image.maxLevel,
+    // the file's own levels and tile grids: [downsample, tile width, tile height, columns, rows]
+    getLevelScale: (z) => 1 / image.levels[z][0],
+    getTileWidth: (z) => image.levels[z][1],
+    getTileHeight: (z) => image.levels[z][2],
+    getNumTiles: (z) => new OSD.Point(image.levels[z][3], image.levels[z][4]),
     getTileUrl: (z, x, y) => `${image.url}/${z}/${x}_${y}.jpg`,
     hasTransparency: () => false,
     downloadTileStart(job) {
