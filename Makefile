@@ -10,13 +10,17 @@ TESTS ?=
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: app test lint format system clean screenshots
+.PHONY: app test fuzz lint format system clean screenshots
 
 app: $(VENV)/app.done
 	@$(BIN)/hrviz app "$(IMAGE)" --port $(PORT)
 
 test: system $(VENV)/dev.done
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
+
+# 500 damaged files of every format: about half an hour
+fuzz: system $(VENV)/dev.done
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz tests/image --timeout 0
 
 lint: $(VENV)/dev.done
 	@$(BIN)/ruff check .

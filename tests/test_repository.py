@@ -26,7 +26,7 @@ def _requirements() -> dict[str, str]:
     lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
     out = {}
     for line in lines:
-        found = re.fullmatch(r"([A-Za-z0-9-]+)(\[[^\]]*\])?(>=([0-9.]+))?", line)
+        found = re.fullmatch(r"([A-Za-z0-9-]+)(\[[^\]]*\])?(>=([0-9.]+))?", line.partition(";")[0])
         assert found, line
         name, bound = found[1].lower(), found[4]
         if name != "hrviz":

@@ -1,0 +1,1 @@
+"""`scene:road`: a road in perspective with one small speed-limit sign, or none."""
