@@ -92,6 +92,8 @@ def perform(
     )
     try:
         image = _open(spec["image"], spec["identity"])
+        if spec["channels"] is not None:
+            image = image.with_channels(*spec["channels"])
         run = apply(
             spec["method"], image.view(Box(*spec["region"])), context=context,
             on_step=lambda m: tell(pack(m)), **spec["params"],
@@ -123,7 +125,7 @@ def specify(job: Job, view: ImageView, focus: tuple[float, float] | None) -> dic
 
     return {
         "method": job.method.name, "image": view.image.uri, "identity": view.image.identity,
-        "region": tuple(view.box),
+        "channels": view.image.channel_choice, "region": tuple(view.box),
         "params": job.params, "focus": focus, "folder": workspace(),
         "device": os.environ.get("HRVIZ_DEVICE", "cpu"),
     }  # fmt: skip

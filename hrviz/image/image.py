@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import os
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,13 @@ import numpy as np
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.image.cache import TILES
+from hrviz.image.composite import (
+    Limits,
+    chosen_channels,
+    composite,
+    default_channels,
+    percentile_limits,
+)
 from hrviz.image.readers import open_reader, with_index
 from hrviz.image.readers.base import Level, Reader, check_index
 from hrviz.image.reads import ReadLog
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
     from hrviz.image.view import ImageView
 
 COARSEST = 1024  # napari and thumbnails hold the coarsest level whole: keep it under this side
+MAX_BENEATH = 2**31  # stored pixels under one tile of a virtual level: about half a minute's work
 CHUNK = 1024  # dask and napari chunks near this side (measured optimum, DESIGN)
 
 
@@ -43,6 +52,11 @@ def open_image(uri: str | os.PathLike[str]) -> Image:
         One sentence: missing, empty, truncated or unknown file, bad scene address.
     """
     return Image(open_reader(os.fspath(uri)))
+
+
+def _reopen(uri: str, active: tuple[int, ...], limits: dict[int, Limits]) -> Image:
+    """An image with other channel settings, from its pickle."""
+    return open_image(uri).with_channels(active, limits)
 
 
 class Lazy:
@@ -162,6 +176,9 @@ class Image:
         self.metadata = dict(reader.metadata)
         self.truth = reader.truth
         self.channel_info = reader.channel_info
+        if self.channel_info is None and self.channels == 2:
+            self.channel_info = default_channels(2, self.dtype)
+        self.channel_choice: tuple[tuple[int, ...], dict[int, Limits]] | None = None
         self.axes, self.index = dict(reader.axes), dict(reader.at)
         self.frame_rate, self.extent = reader.frame_rate, reader.extent
         levels = list(reader.levels)
@@ -177,6 +194,8 @@ class Image:
 
     # -- identity ---------------------------------------------------------------------------
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.channel_choice is not None:
+            return _reopen, (self.uri, *self.channel_choice)
         return open_image, (self.uri,)
 
     def __repr__(self) -> str:
@@ -246,7 +265,8 @@ class Image:
             For an axis the image does not have, or an index beyond it.
         """
         check_index(self.name, self.axes, index)
-        return open_image(with_index(self.uri, index))
+        there = open_image(with_index(self.uri, index))
+        return there if self.channel_choice is None else there.with_channels(*self.channel_choice)
 
     # -- reading ----------------------------------------------------------------------------
     def _tile(self, level: int, row: int, column: int) -> np.ndarray:
@@ -258,6 +278,12 @@ class Image:
         def compute() -> np.ndarray:
             if level < self.stored_levels:
                 return np.ascontiguousarray(self.reader.read(level, y, x, h, w))
+            _, _, _, sh, sw = self.stored_window(level, y, x, h, w)
+            if sh * sw > MAX_BENEATH:
+                raise HrvizError(
+                    f"{self.name} has no coarse levels stored, and this view would decode "
+                    f"{sh * sw / 1e9:.0f} gigapixels: zoom in, or make a pyramid with hrviz convert"
+                )
             finer = self.levels_info[level - 1]
             source = self._assemble(
                 level - 1,
@@ -268,7 +294,7 @@ class Image:
             )
             return halve(source)
 
-        return TILES.get((self.identity, level, row, column), compute)
+        return TILES.get((self.reader.identity, level, row, column), compute)
 
     def _assemble(self, level: int, y: int, x: int, height: int, width: int) -> np.ndarray:
         th, tw = self.levels_info[level].tile
@@ -451,14 +477,75 @@ class Image:
             return 0.0, 255.0
         info = self.levels_info[-1]
         values = self.window(len(self.levels_info) - 1, 0, 0, info.height, info.width)
-        values = values[np.isfinite(values)] if self.dtype.kind == "f" else values.ravel()
-        if values.size == 0:
-            return 0.0, 1.0
-        low, high = (float(v) for v in np.percentile(values, [0.5, 99.5]))
-        return (low, high) if high > low else (low, low + 1.0)
+        return percentile_limits(values.reshape(1, -1, 1))[0]
+
+    @property
+    def channel_limits(self) -> tuple[Limits, ...]:
+        """Values shown as black and full colour, one pair a channel of `channel_info`.
+
+        The channel's own limits where it has some, else the 0.5 and 99.5 percentiles of its
+        coarsest level (at most 1024 px a side).
+        """
+        given = [c.limits for c in self.channel_info or ()]
+        return tuple(self._percentiles[i] if g is None else g for i, g in enumerate(given))
+
+    @cached_property
+    def _percentiles(self) -> list[Limits]:
+        info = self.levels_info[-1]
+        return percentile_limits(
+            self.window(len(self.levels_info) - 1, 0, 0, info.height, info.width)
+        )
+
+    def with_channels(
+        self,
+        active: Sequence[int] | None = None,
+        limits: Mapping[int, Limits] | None = None,
+    ) -> Image:
+        """The same fluorescence image with other channels shown, or other contrast.
+
+        Parameters
+        ----------
+        active : sequence of int, optional
+            Indices of the channels shown; default as now.
+        limits : mapping of int to (float, float), optional
+            Values shown as black and full colour of some channels; the others stay.
+
+        Returns
+        -------
+        Image
+            Shares the reader and all decoded tiles; its `identity` is another.
+
+        Raises
+        ------
+        HrvizError
+            For grey and RGB images, unknown channels, and limits without a range.
+        """
+        if self.channel_info is None:
+            raise HrvizError(
+                f"{self.name} is shown as {'grey' if self.channels == 1 else 'RGB'}: it has no "
+                "channels to switch; open a fluorescence image (OME-TIFF, OME-Zarr)"
+            )
+        chosen = chosen_channels(self.name, self.channel_info, active, limits or {})
+        image = Image(self.reader)
+        if "_percentiles" in self.__dict__:
+            image.__dict__["_percentiles"] = self._percentiles
+        if chosen != image.channel_info:
+            image.channel_info = chosen
+            image.channel_choice = (
+                tuple(i for i, c in enumerate(chosen) if c.active),
+                {i: c.limits for i, c in enumerate(chosen) if c.limits is not None},
+            )
+            image.identity = f"{self.reader.identity}#channels={image.channel_choice}"
+        return image
 
     def to_rgb(self, pixels: np.ndarray) -> np.ndarray:
-        """Native pixels `(h, w, channels)` to uint8 RGB: windowed, alpha over white, NaN black."""
+        """Native pixels `(h, w, channels)` to uint8 RGB: windowed, alpha over white, NaN black.
+
+        Images with `channel_info` are composited: light of the active channels, added up.
+        """
+        if self.channel_info is not None:
+            colours = [c.colour if c.active else None for c in self.channel_info]
+            return composite(pixels, colours, self.channel_limits)
         if pixels.dtype != np.uint8:
             low, high = self.display_range
             finite = np.nan_to_num(pixels.astype(np.float32), nan=low, posinf=high, neginf=low)
@@ -472,8 +559,6 @@ class Image:
             alpha = pixels[:, :, 3:].astype(np.uint16)
             over = pixels[:, :, :3] * alpha + 255 * (255 - alpha)
             return ((over + 127) // 255).astype(np.uint8)
-        if pixels.shape[2] == 2:
-            return np.concatenate([pixels, np.zeros_like(pixels[:, :, :1])], axis=2)
         return pixels[:, :, :3]
 
     def rgb(
@@ -483,13 +568,20 @@ class Image:
         log: ReadLog | None = None,
     ) -> np.ndarray:
         """`region` for display and for networks: uint8 RGB `(h, w, 3)`."""
-        return self.to_rgb(self.region(box, size, log=log))
+        dark = None if self.channel_info is None else 0.0  # light on black: no white surround
+        return self.to_rgb(self.region(box, size, fill=dark, log=log))
 
     def compressed_tile(self, level: int, row: int, column: int) -> tuple[bytes, str] | None:
         """The stored tile as the file has it (bytes, MIME type), where a browser can show it."""
         return (
             self.reader.compressed_tile(level, row, column) if level < self.stored_levels else None
         )
+
+    def compressed_tile_now(self, level: int, row: int, column: int) -> tuple[bytes, str] | None:
+        """`compressed_tile` without waiting for a disk; BlockingIOError where it would."""
+        if level >= self.stored_levels:
+            return None
+        return self.reader.compressed_tile_now(level, row, column)
 
     # -- lazy arrays ------------------------------------------------------------------------
     @cached_property

@@ -628,7 +628,7 @@ def test_display_of_every_kind_of_pixel() -> None:
     assert shown.max() == 255
     assert np.diff(shown[..., 0].ravel().astype(int)).min() >= 0
     two = display(np.full((2, 2, 2), 9, np.uint8))
-    np.testing.assert_array_equal(two[0, 0], [9, 9, 0])
+    np.testing.assert_array_equal(two[0, 0], [9, 9, 9])  # green and magenta
     assert display(np.full((2, 2, 7), 9, np.uint8)).shape == (2, 2, 3)
 
 

@@ -86,6 +86,94 @@ def test_reads_16_bit_with_limits(tmp_path: Path):
     assert 0 <= keywords["contrast_limits"][0] < 100 < 3000 < keywords["contrast_limits"][1] < 4100
 
 
+def stack_of(path: Path) -> np.ndarray:
+    """An OME-TIFF of 3 times, 2 channels and 4 planes."""
+    import tifffile
+
+    stack = np.random.default_rng(0).integers(0, 4000, (3, 2, 4, 1100, 90)).astype(np.uint16)
+    signed = [255 << 16 | 255, (0xFF00FF << 8 | 255) - 2**32]
+    meta = {"axes": "TCZYX", "Channel": {"Name": ["GFP", "Cy5"], "Color": signed}}
+    tifffile.imwrite(path, stack, metadata=meta, photometric="minisblack", tile=(64, 64))
+    return stack
+
+
+def test_channels_become_layers_with_sliders(tmp_path: Path):
+    stack = stack_of(tmp_path / "a.ome.tif")
+    layers = _reader.read(str(tmp_path / "a.ome.tif"))
+    assert [keywords["name"] for _, keywords, _ in layers] == ["a.ome.tif GFP", "a.ome.tif Cy5"]
+    for channel, (levels, keywords, kind) in enumerate(layers):
+        assert kind == "image"
+        assert not keywords["rgb"]
+        assert keywords["blending"] == "additive"
+        assert keywords["visible"]
+        low, high = keywords["contrast_limits"]
+        assert 0 <= low < 1000 < 3000 < high <= 4000
+        assert [level.shape for level in levels] == [(3, 4, 1100, 90), (3, 4, 550, 45)]
+        for t, z in ((0, 0), (2, 3), (1, 2), (-1, -1)):
+            expected = stack[t, channel, z]
+            assert np.array_equal(levels[0][t, z, 10:20, 30:50], expected[10:20, 30:50])
+            assert np.array_equal(levels[0][(t, z)][7], expected[7])
+        assert np.array_equal(levels[0][1:3, 2, 5], stack[1:3, channel, 2, 5])
+        assert np.array_equal(levels[0][..., 3, 4], stack[:, channel, :, 3, 4])
+        assert levels[0][0:0, 1].shape == (0, 1100, 90)
+    full = [keywords["colormap"].map(np.array([0.0, 1.0])) for _, keywords, _ in layers]
+    assert np.allclose(full[0][:, :3], [[0, 0, 0], [0, 1, 0]])
+    assert np.allclose(full[1][:, :3], [[0, 0, 0], [1, 0, 1]], atol=0.01)
+
+
+def test_few_pictures_of_a_stack_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    stack_of(tmp_path / "a.ome.tif")
+    image = hrviz.open(tmp_path / "a.ome.tif")
+    frames = _reader.Frames(image)
+    opened: list[dict[str, int]] = []
+    at = type(image).at
+    monkeypatch.setattr(type(image), "at", lambda *a, **k: opened.append(k) or at(*a, **k))
+    for index in [(0, 0), (1, 2), (1, 2), (2, 3), (0, 1), (0, 2), (2, 3)]:
+        assert tuple(frames(index).index.values()) == index
+    assert len(opened) == 4  # none twice while it is among the last few
+    assert len(frames._open) == _reader.FRAMES
+
+
+def test_sliders_move_through_a_stack(tmp_path: Path):
+    """As napari itself slices: another time, another plane, other pixels."""
+    from napari.components import ViewerModel
+
+    stack = stack_of(tmp_path / "a.ome.tif")
+    viewer = ViewerModel()
+    for levels, keywords, _ in _reader.read(str(tmp_path / "a.ome.tif")):
+        viewer.add_image(levels, **keywords)
+    assert viewer.dims.nsteps[:2] == (3, 4)
+    layer = viewer.layers[1]
+    for t, z in ((0, 0), (2, 1), (1, 3)):
+        viewer.dims.set_point((0, 1), (t, z))
+        layer.data_level = 0
+        layer.corner_pixels = np.array([[t, z, 0, 0], [t, z, 63, 63]])
+        layer.refresh()
+        until(lambda: layer.loaded)
+        shown = np.asarray(layer._slice.image.raw)
+        assert np.array_equal(shown, stack[t, 1, z][: len(shown), : shown.shape[1]])
+
+
+def test_a_small_film_stays_lazy(tmp_path: Path):
+    from napari.components import ViewerModel
+
+    film = np.random.default_rng(0).integers(0, 255, (5, 60, 70, 3)).astype(np.uint8)
+    np.save(tmp_path / "film.npy", film)
+    data, keywords, _ = opened(str(tmp_path / "film.npy"))
+    assert keywords["rgb"]
+    assert not keywords["multiscale"]
+    assert data.shape == film.shape
+    assert np.array_equal(data[3], film[3])
+    layer = ViewerModel().add_image(data, **keywords)
+    assert isinstance(layer.data, _reader.ShownStack)
+    assert layer.ndim == 3
+
+
+def test_addresses_of_zarr_are_ours():
+    assert _reader.get_reader("https://example.org/cells.zarr") is not None
+    assert _reader.get_reader("https://example.org/photo.png") is None
+
+
 def test_reads_a_scene_whatever_napari_makes_of_its_name():
     for path in (SCENE, f"/some/where/{SCENE}", SCENE.replace(":", "://")):
         levels, keywords, _ = opened(path)

@@ -88,7 +88,7 @@ def open_reader(uri: str | os.PathLike[str]) -> Reader:
     if base.startswith("scene:"):
         from hrviz.scenes import open_scene
 
-        reader: Reader = open_scene(base)
+        reader: Reader = open_scene(base, at)
     elif sniff.is_address(base):
         from hrviz.image.readers.zarr import ZarrReader
 
@@ -118,7 +118,7 @@ def _open_local(path: Path, uri: str, at: Mapping[str, int]) -> Reader:
         from hrviz.image.readers import geotiff
 
         if geotiff.is_georeferenced(path):
-            return geotiff.GeoTiffReader(path, uri)
+            return geotiff.open_geotiff(path, uri, at)
         from hrviz.image.readers.tiff import TiffReader
 
         return TiffReader(path, uri, at)

@@ -175,6 +175,16 @@ class Reader(ABC):
         """The stored tile as (bytes, MIME type) when a browser can show it unchanged, else None."""
         return None
 
+    def compressed_tile_now(self, level: int, row: int, column: int) -> tuple[bytes, str] | None:
+        """`compressed_tile` without waiting for a disk.
+
+        Raises
+        ------
+        BlockingIOError
+            When it would have to wait, or cannot tell: call `compressed_tile` in a thread.
+        """
+        raise BlockingIOError
+
     def notes(self) -> list[str]:
         """Sentences about what reading has found so far: missing chunks, dropped frames..."""
         return []

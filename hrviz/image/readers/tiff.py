@@ -11,17 +11,25 @@ import logging
 import threading
 import weakref
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hrviz.errors import HrvizError
-from hrviz.image.readers.base import Level, Reader, nominal_downsample
-from hrviz.image.readers.jpeg_tiles import shows, standalone_jpeg
+from hrviz.image.readers.base import Level, Reader, check_index, nominal_downsample
+from hrviz.image.readers.jpeg_tiles import StoredBytes, shows, standalone_jpeg
 from hrviz.image.readers.sniff import first_line, short
+from hrviz.image.readers.tiff_channels import channel_info
 from hrviz.image.readers.tiff_header import check_directories, colour_of, pixel_size
-from hrviz.image.readers.tiff_layout import BIG_SEGMENT, Plane, StoredLevel, stored_level
+from hrviz.image.readers.tiff_layout import (
+    BIG_SEGMENT,
+    Plane,
+    StoredLevel,
+    other_axes,
+    stored_level,
+)
 
 # tifffile logs what it survives; with no handler that would print beside our one-line errors.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -36,11 +44,13 @@ class TiffReader(Reader):
         An existing file.
     uri : str
         As the user wrote it.
+    at : mapping of str to int, optional
+        Index on 't', 'z' and other axes that are spread over pages; default the first of each.
 
     Raises
     ------
     HrvizError
-        When the header is damaged, bytes are missing, or a tile is too large to decode.
+        For an index that is not there, when the header is damaged, bytes are missing, or a tile is too large to decode.
     """
 
     def __init__(self, path: Path, uri: str, at: Mapping[str, int] | None = None) -> None:
@@ -60,7 +70,7 @@ class TiffReader(Reader):
                 # Images are seldom closed by hand: the handle goes with the last reference.
                 weakref.finalize(self, self._file.close)
                 check_directories(self._file, path, self._size)
-                self._setup()
+                self._setup(at or {})
         except Exception as error:
             self.close()
             if isinstance(error, HrvizError):
@@ -70,10 +80,14 @@ class TiffReader(Reader):
                 "damaged or truncated: copy or download it again"
             ) from error
 
-    def _setup(self) -> None:
+    def _setup(self, at: Mapping[str, int]) -> None:
         series = self._file.series[0]
+        self.axes = other_axes(series)
+        self.at = check_index(self.name, self.axes, at)
+        index = "&".join(f"{a}={n}" for a, n in sorted(self.at.items()) if n)
+        self.identity += f"#{index}" if index else ""
         stored = [
-            stored_level(level, self._file, self._path, self._size)
+            stored_level(level, self._file, self._path, self._size, self.at)
             for level in series.levels
             if level.keyframe is not None
         ]
@@ -81,6 +95,8 @@ class TiffReader(Reader):
         height, width = first.page.imagelength, first.page.imagewidth
         colour = colour_of(first.page, first.samples, self._path)
         self.channels, self.dtype, self._convert = colour.channels, colour.dtype, colour.convert
+        if first.page.samplesperpixel == 1 and colour.convert is None:
+            self.channel_info = channel_info(self._file, self.channels, self.dtype)
         self._stored_levels: list[StoredLevel] = []
         levels: list[Level] = []
         for level in stored:
@@ -113,12 +129,11 @@ class TiffReader(Reader):
         }
         if not page.is_tiled and first.planes[0].pixels is None:
             facts["layout"] = "stored in strips: reading is slow"
-        others = [
-            a for a, n in zip(series.axes, series.shape, strict=True) if a not in "YXSC" and n > 1
-        ]
-        if others:
+        if self.axes:
             sizes = " x ".join(str(n) for n in series.shape)
-            facts["axes"] = f"{series.axes} ({sizes}): the first of {', '.join(others)} is shown"
+            index = [f"{a}={n}" for a, n in self.at.items() if n]
+            first_of = f"the first of {', '.join(a.upper() for a in self.axes)}"
+            facts["axes"] = f"{series.axes} ({sizes}): {', '.join(index) or first_of} is shown"
         if colour:
             facts["colour"] = colour
         if resolution:
@@ -205,36 +220,61 @@ class TiffReader(Reader):
 
         None for tiles that overhang the level (a browser would show their padding too).
         """
+        place = self._jpeg_place(level, row, column)
+        if place is None:
+            return None
+        data = self._jpeg(level, self._stored_bytes.read(*place))
+        if level not in self._jpeg_ok:
+            th, tw = self.levels[level].tile
+            self._jpeg_ok[level] = shows(data, self.read(level, row * th, column * tw, th, tw))
+        return (data, "image/jpeg") if self._jpeg_ok[level] else None
+
+    def compressed_tile_now(self, level: int, row: int, column: int) -> tuple[bytes, str] | None:
+        """`compressed_tile` from the operating system's memory, else BlockingIOError."""
+        if level not in self._jpeg_ok:
+            raise BlockingIOError
+        place = self._jpeg_place(level, row, column)
+        if place is None:
+            return None
+        return self._jpeg(level, self._stored_bytes.read_now(*place)), "image/jpeg"
+
+    def _jpeg_place(self, level: int, row: int, column: int) -> tuple[int, int] | None:
+        """Offset and length of a stored JPEG tile that lies inside its level."""
         if not self._jpeg_ok.get(level, True):
             return None
         info, stored = self.levels[level], self._stored_levels[level]
         page, plane = stored.page, stored.planes[0]
-        if (
+        if level not in self._jpeg_ok and (
             not page.is_tiled
             or page.compression != 7
             or page.jpegheader is not None
             or info.tile != stored.segment
             or len(stored.planes) > 1
             or self._convert is not None
+            or self.channel_info is not None
             or self.dtype != np.uint8
             or self.channels not in (1, 3)
         ):
             self._jpeg_ok[level] = False
             return None
         th, tw = info.tile
-        index = plane.first + row * stored.across + column
-        if (
-            not (row >= 0 and (row + 1) * th <= info.height)
-            or not (column >= 0 and (column + 1) * tw <= info.width)
-            or not plane.counts[index]
+        if not (row >= 0 and (row + 1) * th <= info.height) or not (
+            column >= 0 and (column + 1) * tw <= info.width
         ):
             return None
-        data = standalone_jpeg(
-            self._bytes(plane, index), plane.tables, rgb=int(page.photometric) == 2
-        )
-        if level not in self._jpeg_ok:
-            self._jpeg_ok[level] = shows(data, self.read(level, row * th, column * tw, th, tw))
-        return (data, "image/jpeg") if self._jpeg_ok[level] else None
+        index = plane.first + row * stored.across + column
+        if not plane.offsets[index] or not plane.counts[index]:
+            return None
+        return plane.offsets[index], plane.counts[index]
+
+    def _jpeg(self, level: int, tile: bytes) -> bytes:
+        stored = self._stored_levels[level]
+        rgb = int(stored.page.photometric) == 2
+        return standalone_jpeg(tile, stored.planes[0].tables, rgb=rgb)
+
+    @cached_property
+    def _stored_bytes(self) -> StoredBytes:
+        return StoredBytes(self._path)
 
     def complete_jpeg(self) -> bool:
         """Whether all levels are tiled JPEG with every tile written."""
@@ -248,5 +288,8 @@ class TiffReader(Reader):
         with self._file_lock:
             file, self._file = self._file, None
         self._big = None
+        stored = self.__dict__.pop("_stored_bytes", None)
+        if stored is not None:
+            stored.close()
         if file is not None:
             file.close()

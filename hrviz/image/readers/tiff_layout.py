@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,8 +49,10 @@ class StoredLevel(NamedTuple):
         return th, tw
 
 
-def stored_level(series: Any, file: Any, path: Path, size: int) -> StoredLevel:
-    """Layout of one resolution of a series of `file`, which has `size` bytes.
+def stored_level(
+    series: Any, file: Any, path: Path, size: int, where: Mapping[str, int] | None = None
+) -> StoredLevel:
+    """Layout of one resolution of a series of `file`, which has `size` bytes, at an index of it.
 
     Raises
     ------
@@ -66,7 +69,7 @@ def stored_level(series: Any, file: Any, path: Path, size: int) -> StoredLevel:
     separate = page.planarconfig == 2 and samples > 1
     expected = across * -(-height // rows) * (samples if separate else 1)
     planes: list[Plane] = []
-    for number, index in enumerate(_channel_pages(series)):
+    for number, index in enumerate(_channel_pages(series, where or {})):
         frame, start = _frame(series, index, file, path)
         offsets, counts = frame.dataoffsets, frame.databytecounts
         pixels = None
@@ -117,14 +120,43 @@ def _check_limit(page: Any, path: Path, segment: tuple[int, int]) -> None:
         )
 
 
-def _channel_pages(series: Any) -> list[int]:
-    """Indices of the pages to read: all of C, the first of every other axis before Y."""
+def _lead(series: Any) -> list[tuple[str, int]]:
+    """Axes of a series that are spread over pages, slowest first: a letter each, and the length.
+
+    'c' are the channels; a letter that comes twice (axes nobody named) is replaced by a free one.
+    """
     page = series.keyframe
-    if page.samplesperpixel > 1 or not series.axes.endswith(page.axes):
-        return [0]
-    lead = series.axes[: -len(page.axes)]
-    if "C" not in lead:
-        return [0]
-    at = lead.index("C")
-    stride = int(np.prod(series.shape[at + 1 : len(lead)], dtype=np.int64))
-    return [c * stride for c in range(series.shape[at])]
+    if not series.axes.endswith(page.axes):
+        return []
+    found: dict[str, int] = {}
+    count = len(series.axes) - len(page.axes)
+    for letter, n in zip(series.axes[:count].lower(), series.shape[:count], strict=True):
+        free = (a for a in (letter, *"qrsuvw") if a.isalpha() and a not in found and a not in "yx")
+        found[next(free)] = n
+    return list(found.items())
+
+
+def _channels_in_pages(series: Any) -> bool:
+    return series.keyframe.samplesperpixel == 1
+
+
+def other_axes(series: Any) -> dict[str, int]:
+    """Lengths of the axes beside y, x and the channels, by letter."""
+    return {
+        a: int(n)
+        for a, n in _lead(series)
+        if n > 1 and not (a == "c" and _channels_in_pages(series))
+    }
+
+
+def _channel_pages(series: Any, at: Mapping[str, int]) -> list[int]:
+    """Indices of the pages to read: all of C, the one at `at` of every other axis before Y."""
+    pages, stride = [0], 1
+    for axis, n in reversed(_lead(series)):
+        if axis == "c" and _channels_in_pages(series):
+            pages = [page + c * stride for c in range(n) for page in pages]
+        else:
+            step = min(at.get(axis, 0), n - 1) * stride
+            pages = [page + step for page in pages]
+        stride *= n
+    return pages
