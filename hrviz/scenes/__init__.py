@@ -27,7 +27,7 @@ class _Scenes(Mapping[str, SceneKind]):
 
     def _all(self) -> tuple[str, ...]:
         if self._names is None:
-            shared = {"scene", "truth", "dataset", "noise"}
+            shared = {"scene", "truth", "dataset", "noise", "film"}
             found = [
                 m.name
                 for m in pkgutil.iter_modules(__path__)
@@ -55,7 +55,7 @@ class _Scenes(Mapping[str, SceneKind]):
 SCENES = _Scenes()
 
 
-def open_scene(uri: str) -> Scene:
+def open_scene(uri: str, at: Mapping[str, int] | None = None) -> Scene:
     """Open a procedural scene.
 
     Parameters
@@ -63,6 +63,8 @@ def open_scene(uri: str) -> Scene:
     uri : str
         `scene:NAME?key=value&...` with the scene's parameters; `size=WIDTHxHEIGHT` stands for
         `width` and `height`. What is left out has the scene's default.
+    at : dict of str to int, optional
+        Index on the scene's `axes`, e.g. `{"t": 12}`; the first picture without one.
 
     Returns
     -------
@@ -87,7 +89,9 @@ def open_scene(uri: str) -> Scene:
             f"scene {name!r} is not known: there are {', '.join(SCENES)}; did you mean scene:{near}?"
         )
     kind = SCENES[name]
-    return kind.make(**_values(kind, query))
+    made = kind.make(**_values(kind, query))
+    made.move_to(at or {})
+    return made
 
 
 def _values(kind: SceneKind, query: str) -> dict[str, object]:

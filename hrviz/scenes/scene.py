@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from hrviz.image.readers.base import Level, Reader
+from hrviz.image.readers.base import Level, Reader, check_index
 from hrviz.method import Control, Param, parameters_of
 from hrviz.scenes.truth import Truth
 
@@ -140,6 +140,16 @@ class Scene(Reader):
         self.metadata = {"format": "procedural scene", **(facts or {})}
         self._lock = threading.Lock()
         self._blocks: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
+
+    def move_to(self, at: Mapping[str, int]) -> None:
+        """Become the picture at another index of `axes`, before anything is read.
+
+        Raises
+        ------
+        HrvizError
+            For an axis the scene does not have, or an index beyond it.
+        """
+        self.at = check_index(self.name, self.axes, at)
 
     @abstractmethod
     def render(self, downsample: float, row: int, column: int) -> np.ndarray:

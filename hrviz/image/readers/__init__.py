@@ -65,8 +65,8 @@ def open_reader(uri: str | os.PathLike[str]) -> Reader:
     ----------
     uri : str or path
         A file (`~` is expanded), an OME-Zarr or DICOM folder, the http(s), s3 or other fsspec
-        address of a Zarr, or `scene:name?key=value`; `#t=12&z=3` at the end chooses a picture of a
-        video or a stack.
+        address of a Zarr, `scene:name?key=value`, or `data:name` for a file fetched with
+        `hrviz data fetch`; `#t=12&z=3` at the end chooses a picture of a video or a stack.
 
     Returns
     -------
@@ -85,6 +85,10 @@ def open_reader(uri: str | os.PathLike[str]) -> Reader:
     """
     text = os.fspath(uri)
     base, at = split_address(text)
+    if base.startswith("data:"):
+        from hrviz.data import fetched
+
+        base = str(fetched(base.removeprefix("data:")))
     if base.startswith("scene:"):
         from hrviz.scenes import open_scene
 
