@@ -1,0 +1,1 @@
+"""`scene:aerial`: city, fields, water and airports from above, computed and never stored."""

@@ -1,0 +1,1 @@
+"""`scene:endoscopy`: a frame of capsule endoscopy, computed and never stored."""

@@ -1,0 +1,1 @@
+"""`scene:vessels`: the fundus of an eye with its vessel tree, computed and never stored."""
