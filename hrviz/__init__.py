@@ -2,10 +2,12 @@
 
 The whole public surface::
 
-    image = hrviz.open("scene:tissue?size=100000x100000")    # or a slide, TIFF, PNG, JPEG
+    image = hrviz.open("scene:tissue?size=100000x100000")    # or a slide, TIFF, Zarr, film
     run = hrviz.apply("learning-to-zoom", image, region="40000,30000,4096,4096", size=512)
     hrviz.compare(image, ["uniform-downsampling", "cutting-into-patches", "saliency-sampler"])
     hrviz.METHODS                                             # every method by name
+    hrviz.scenes.dataset("road", split="train", n=1000)       # pictures with truth
+    hrviz.convert(image, "slide.ome.zarr")                    # a pyramid, streamed
 
 Importing it is quick: readers, dask, torch and GUI libraries are imported when first used.
 """
@@ -15,12 +17,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["METHODS", "Box", "HrvizError", "apply", "compare", "open"]
+__all__ = ["METHODS", "Box", "HrvizError", "apply", "compare", "convert", "open", "scenes"]
 
 if TYPE_CHECKING:
+    from hrviz import scenes
     from hrviz.errors import HrvizError
     from hrviz.geometry import Box
     from hrviz.image import open_image as open
+    from hrviz.image.convert import convert
     from hrviz.method import METHODS
     from hrviz.run import apply, compare
 
@@ -28,6 +32,7 @@ _LAZY = {
     "open": ("hrviz.image", "open_image"),
     "apply": ("hrviz.run", "apply"),
     "compare": ("hrviz.run", "compare"),
+    "convert": ("hrviz.image.convert", "convert"),
     "METHODS": ("hrviz.method", "METHODS"),
     "HrvizError": ("hrviz.errors", "HrvizError"),
     "Box": ("hrviz.geometry", "Box"),
@@ -35,6 +40,10 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "scenes":
+        import importlib
+
+        return importlib.import_module("hrviz.scenes")
     if name not in _LAZY:
         raise AttributeError(f"module 'hrviz' has no attribute {name!r}")
     import importlib

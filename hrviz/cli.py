@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hrviz import cli_images
+from hrviz.cli_images import box_argument, print_json
 from hrviz.errors import HrvizError
-from hrviz.geometry import Box
 
 DISCLAIMER = "For research and teaching, not for diagnosis."
 
@@ -44,8 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("methods", "List the methods, or describe one.")
     sub.add_argument("method", nargs="?", metavar="METHOD")
-    sub = command("info", "What an image is: size, levels, pixel size.")
-    sub.add_argument("image", metavar="IMAGE")
+    cli_images.add_commands(command)
     sub = command("apply", "Apply a method to an image or a region of it.")
     sub.add_argument("method", metavar="METHOD")
     sub.add_argument("image", metavar="IMAGE")
@@ -55,13 +55,6 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("image", metavar="IMAGE")
     sub.add_argument("methods", nargs="+", metavar="METHOD")
     _run_options(sub)
-    sub = command("scene", "Write a region of a procedural scene as a picture (PNG or TIFF).")
-    sub.add_argument("image", metavar="URI")
-    sub.add_argument("--out", metavar="FILE", required=True)
-    sub.add_argument("--region", metavar="X,Y,W,H", type=_box)
-    sub.add_argument(
-        "--size", type=int, default=2048, metavar="PX", help="longer side (default 2048)"
-    )
     sub = command("train", "Train a bundled network on procedural scenes and write its weights.")
     sub.add_argument("name", metavar="NAME")
     sub.add_argument("--seed", type=int, default=0)
@@ -81,18 +74,19 @@ def _run_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("-p", dest="params", action="append", default=[], metavar="NAME=VALUE",
                      help="a parameter of the method (see 'hrviz methods METHOD'); repeat for more")  # fmt: skip
     sub.add_argument(
-        "--region", metavar="X,Y,W,H", type=_box, help="level-0 pixels; default the whole image"
+        "--region",
+        metavar="X,Y,W,H",
+        type=box_argument,
+        help="level-0 pixels; default the whole image",
     )
     sub.add_argument(
         "--device", default=os.environ.get("HRVIZ_DEVICE", "cpu"), help="torch device of networks"
     )
-
-
-def _box(text: str) -> Box:
-    try:
-        return Box.parse(text)
-    except HrvizError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    sub.add_argument(
+        "--scheduler", metavar="ADDRESS", default=os.environ.get("HRVIZ_SCHEDULER"),
+        help="dask scheduler whose workers run networks, e.g. tcp://host:8786 (default: "
+        "HRVIZ_SCHEDULER, else this machine)",
+    )  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -119,12 +113,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _print_json(value: Any) -> None:
-    from hrviz.results import json_text
-
-    print(json_text(value))
-
-
 def _methods(options: argparse.Namespace) -> None:
     from hrviz.forms import docs
     from hrviz.method import METHODS
@@ -132,40 +120,17 @@ def _methods(options: argparse.Namespace) -> None:
     if options.method:
         found = METHODS.find(options.method)
         if options.json:
-            _print_json(found.describe())
+            print_json(found.describe())
         else:
             print(f"{found.name}\n\n{found.doc}\n\n{docs.table(found)}")
         return
     if options.json:
-        _print_json([m.describe() for m in METHODS.values()])
+        print_json([m.describe() for m in METHODS.values()])
         return
     width = max(map(len, METHODS))
     for m in METHODS.values():
         aliases = f" (also {', '.join(m.aliases)})" if m.aliases else ""
         print(f"{m.name:{width}}  {m.section:6} {m.title}{aliases}; {m.paper}")
-
-
-def _info(options: argparse.Namespace) -> None:
-    from hrviz.image import open_image
-
-    image = open_image(options.image)
-    if not options.json:
-        width = max(map(len, image.facts()))
-        for name, value in image.facts().items():
-            print(f"{name:{width}}  {value}")
-        return
-    _print_json(
-        {
-            "uri": image.uri, "name": image.name, "width": image.width, "height": image.height,
-            "channels": image.channels, "dtype": str(image.dtype), "pixel_size_um": image.pixel_size,
-            "levels": [
-                {"width": level.width, "height": level.height, "downsample": level.downsample,
-                 "tile": list(level.tile), "stored": i < image.stored_levels}
-                for i, level in enumerate(image.levels_info)
-            ],
-            "metadata": image.metadata,
-        }
-    )  # fmt: skip
 
 
 def _progress(quiet: bool) -> Any:
@@ -187,13 +152,13 @@ def _apply(options: argparse.Namespace) -> None:
     if options.out and Path(options.out).exists() and not Path(options.out).is_dir():
         raise HrvizError(f"cannot write to {options.out}: it is a file; name a folder")
     run = apply(
-        found, options.image, options.region, context=Context(device=_device(options.device)),
+        found, options.image, options.region, context=Context(device=_device(options), scheduler=options.scheduler),
         on_step=_progress(options.json), **cli.parse(found, options.params),
     )  # fmt: skip
     if options.out:
         run.save(options.out)
     if options.json:
-        _print_json(run.describe())
+        print_json(run.describe())
         return
     for quantity in run.cost.quantities:
         print(f"{quantity.name:18} {_amount(quantity.value, quantity.unit):>14}  {quantity.tag}"
@@ -209,8 +174,9 @@ def _apply(options: argparse.Namespace) -> None:
         print(f"written to {options.out}")
 
 
-def _device(name: str) -> str:
-    if name == "cpu":
+def _device(options: argparse.Namespace) -> str:
+    name: str = options.device
+    if name == "cpu" or options.scheduler:  # a cluster's devices are its workers' own
         return name
     import torch
 
@@ -246,10 +212,12 @@ def _compare(options: argparse.Namespace) -> None:
         ]
         for m in owners or methods[:1]:
             params |= cli.parse(m, [text])
-    device = _device(options.device)
-    result = compare(options.image, methods, options.region, device=device, **params)
+    result = compare(
+        options.image, methods, options.region, device=_device(options),
+        scheduler=options.scheduler, **params,
+    )  # fmt: skip
     if options.json:
-        _print_json(result.describe())
+        print_json(result.describe())
         return
     rows = result.table()
     columns = [
@@ -280,33 +248,6 @@ def _compare(options: argparse.Namespace) -> None:
         )
 
 
-def _scene(options: argparse.Namespace) -> None:
-    from PIL import Image as PILImage
-
-    from hrviz.image import open_image
-    from hrviz.results import write_whole
-
-    path = Path(options.out)
-    kind = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(
-        path.suffix.lower()
-    )
-    if kind is None:
-        raise HrvizError(
-            f"cannot write {path.suffix or 'a file without suffix'}: use .png, .tif or .jpg"
-        )
-    if not 1 <= options.size <= 8192:
-        raise HrvizError(f"size={options.size} is out of range: choose 1 to 8192 px")
-    if not path.parent.is_dir():
-        raise HrvizError(f"there is no folder {path.parent}: make it first")
-    view = open_image(options.image).view(options.region)
-    pixels = view.image.rgb(view.box, view.fit(options.size))
-    write_whole(path, lambda file: PILImage.fromarray(pixels).save(file, kind))
-    if options.json:
-        _print_json({"file": str(path), "width": pixels.shape[1], "height": pixels.shape[0]})
-    else:
-        print(f"{path}: {pixels.shape[1]} x {pixels.shape[0]} px")
-
-
 def _train(options: argparse.Namespace) -> None:
     from hrviz.training import train
 
@@ -316,7 +257,7 @@ def _train(options: argparse.Namespace) -> None:
         options.name, seed=options.seed, steps=options.steps, write=not options.dry_run,
         report=lambda text: print(text, file=sys.stderr, flush=True),
     )  # fmt: skip
-    _print_json(facts)
+    print_json(facts)
 
 
 def _app(options: argparse.Namespace) -> int:
@@ -348,8 +289,9 @@ def _napari(options: argparse.Namespace) -> None:
 
 
 COMMANDS = {
-    "methods": _methods, "info": _info, "apply": _apply, "compare": _compare, "scene": _scene,
-    "train": _train, "app": _app, "napari": _napari,
+    "methods": _methods, "info": cli_images.info, "apply": _apply, "compare": _compare,
+    "convert": cli_images.convert, "scenes": cli_images.scenes, "scene": cli_images.scene,
+    "data": cli_images.data, "train": _train, "app": _app, "napari": _napari,
 }  # fmt: skip
 
 if __name__ == "__main__":

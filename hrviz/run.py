@@ -280,6 +280,12 @@ class Recorder:
                 "predicted",
                 "largest network call, fp32, without allocator rounding",
             ),
+            (
+                "worker_memory",
+                "B",
+                "measured",
+                "largest rise of a cluster worker's resident memory in one batch",
+            ),
         ):
             if name in context.counts:
                 total.append(Quantity(name, context.counts[name], unit, tag, note))  # type: ignore[arg-type]
@@ -316,6 +322,9 @@ def apply(
         (y0, x0, y1, x1), or text 'x,y,w,h', in level-0 pixels; default the whole image.
     on_step : callable, optional
         Told every step as it comes.
+    context : Context, optional
+        Device, cancellation, folder, and the dask scheduler whose workers run the networks.
+        Default: the CPU, and the scheduler that HRVIZ_SCHEDULER names, if any.
     **params
         The method's parameters.
 
@@ -338,13 +347,22 @@ def apply(
     found = METHODS.find(method)
     view = _view(image, region)
     bound = found.bind(params)
-    context = context or Context()
+    context = context or Context(scheduler=os.environ.get("HRVIZ_SCHEDULER"))
     name = key(found, view.image, view.box, bound, context.device)
     if (cached := CACHE.get(name)) is not None:
         for m in cached.measured if on_step else ():
             on_step(m)  # type: ignore[misc]
         return cached
     context.folder = context.folder or workspace()
+    if context.scheduler and found.network(bound):
+        from hrviz.cluster import connect
+
+        cluster = connect(context.scheduler)
+        if not is_spread(found):
+            run = cluster.apply(found, view, bound, context, on_step)
+            CACHE.put(name, run)
+            return run
+        context.elsewhere = cluster.map
     recorder = Recorder()
     for m in stream(found, view, bound, context):
         recorder.add(m)
@@ -356,6 +374,11 @@ def apply(
     )  # fmt: skip
     CACHE.put(name, run)
     return run
+
+
+def is_spread(method: Method) -> bool:
+    """Whether a method cuts its work into items that a cluster runs (`hrviz.context.spread`)."""
+    return bool(getattr(method.function, "spread", False))
 
 
 # --------------------------------------------------------------------------- background
@@ -463,8 +486,13 @@ def submit(
     return job
 
 
-def _run_in_thread(job: Job, view: ImageView, focus: tuple[float, float] | None) -> None:
-    context = Context(cancelled=lambda: job.cancelled, focus=focus)
+def _run_in_thread(
+    job: Job,
+    view: ImageView,
+    focus: tuple[float, float] | None,
+    context: Context | None = None,
+) -> None:
+    context = context or Context(cancelled=lambda: job.cancelled, focus=focus)
     try:
         job._end(apply(job.method, view, on_step=job._step, context=context, **job.params), None)
     except Cancelled:
@@ -510,9 +538,13 @@ def compare(
     region: Box | tuple[float, float, float, float] | str | None = None,
     *,
     device: str = "cpu",
+    scheduler: str | None = None,
     **params: Any,
 ) -> Comparison:
     """Run several methods on one region; a parameter goes to every method that has it.
+
+    Networks run on `device`; on the workers of a dask cluster when `scheduler`, or else
+    HRVIZ_SCHEDULER, names one.
 
     Raises
     ------
@@ -527,9 +559,10 @@ def compare(
             raise HrvizError(f"none of {', '.join(m.name for m in found)} has a parameter {name!r}")
     view = _view(image, region)
     bound = [m.bind({k: v for k, v in params.items() if k in m.defaults}) for m in found]
+    scheduler = scheduler or os.environ.get("HRVIZ_SCHEDULER")
     return Comparison(
         tuple(
-            apply(m, view, context=Context(device=device), **b)
+            apply(m, view, context=Context(device=device, scheduler=scheduler), **b)
             for m, b in zip(found, bound, strict=True)
         )
     )

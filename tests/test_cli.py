@@ -131,6 +131,86 @@ def test_scene_writes_a_picture(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
 
 
+def test_info_tells_axes_channels_extent_and_notes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    stack = np.zeros((3, 2, 40, 50), np.uint16)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, stack, imagej=True, metadata={"axes": "TCYX"})
+    facts = as_json(capsys, "info", f"{path}#t=2")
+    assert facts["axes"] == {"t": 3}
+    assert facts["index"] == {"t": 2}
+    assert [c["name"] for c in facts["channel_info"]] == ["channel 1", "channel 2"]
+    assert facts["channel_info"][0]["colour"] == [0, 255, 0]
+    assert facts["extent"] is None
+    assert facts["notes"] == []
+    _, out, _ = run(capsys, "info", str(path))
+    assert "1 of 3" in out
+    assert "channel 1, channel 2" in out
+
+
+def test_scenes(capsys: pytest.CaptureFixture[str]) -> None:
+    from hrviz.scenes import SCENES
+
+    told = as_json(capsys, "scenes")
+    assert [s["name"] for s in told] == list(SCENES)
+    for s in told:
+        assert {"title", "idea", "tasks", "address", "small", "parameters"} <= set(s)
+        assert {p["name"] for p in s["parameters"]} >= {"width", "height", "seed"}
+    assert as_json(capsys, "scenes", "tissue")["address"].startswith("scene:tissue?size=")
+    _, out, _ = run(capsys, "scenes")
+    assert [line.split()[0] for line in out.splitlines()] == list(SCENES)
+    _, out, _ = run(capsys, "scenes", "tissue")
+    assert "seed" in out
+
+
+def test_convert(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.zarr"
+    told = as_json(
+        capsys, "convert", SCENE, str(path), "--region", "10,20,300,200", "--tile", "128", "--shard",
+        "256", "--threads", "1",
+    )  # fmt: skip
+    size = sum(p.stat().st_size for p in path.rglob("*"))
+    assert told == {
+        "file": str(path), "width": 300, "height": 200, "axes": {}, "levels": 3, "bytes": size,
+        "notes": [],
+    }  # fmt: skip
+    assert run(capsys, "convert", SCENE, str(path))[0] == 2
+    status, out, err = run(capsys, "convert", SCENE, str(path), "--overwrite", "--level", "0")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{path}: 600 x 400 px, 2 levels, ")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_scene_writes_pyramids_and_films(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.tif"
+    told = as_json(capsys, "scene", SCENE, "--out", str(path), "--region", "0,0,500,300")
+    assert (told["width"], told["height"], told["levels"]) == (500, 300, 1)
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.pages.first.shape == (300, 500, 3)
+    pytest.importorskip("av")
+    film = tmp_path / "a.mp4"
+    scene = "scene:crowd?size=200x120&frames=3&people=5"
+    told = as_json(capsys, "scene", scene, "--out", str(film), "--size", "100")
+    assert told == {"file": str(film), "width": 100, "height": 60, "frames": 3}
+    assert as_json(capsys, "info", str(film))["axes"] == {"t": 3}
+
+
+def test_data_lists_what_can_be_downloaded(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HRVIZ_DATA", str(tmp_path))
+    (tmp_path / "skin.jpg").write_bytes(b"x")
+    told = as_json(capsys, "data")
+    assert told["folder"] == str(tmp_path)
+    assert [f["name"] for f in told["files"] if f["here"]] == ["skin.jpg"]
+    _, out, _ = run(capsys, "data")
+    assert "CMU-1-Small-Region.svs" in out
+    assert "CC0-1.0" in out
+
+
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "--version")[:2] == (0, f"{__version__}\n")
     status, out, _ = run(capsys)
@@ -196,6 +276,20 @@ BAD = {
     "scene to a strange file": (("scene", SCENE, "--out", "{folder}/a.xyz"), ".xyz"),
     "scene to nowhere": (("scene", SCENE, "--out", "{folder}/b/c.png"), "no folder"),
     "scene size": (("scene", SCENE, "--out", "{folder}/a.png", "--size", "0"), "1 to 8192"),
+    "scene of a pyramid with a size": (("scene", SCENE, "--out", "{folder}/a.tif", "--size", "9"), "full resolution"),
+    "film of a picture": (("scene", SCENE, "--out", "{folder}/a.mp4"), "no time axis"),
+    "region of a film": (("scene", SCENE, "--out", "{folder}/a.mp4", "--region", "0,0,9,9"), "whole picture"),
+    "no scene to describe": (("scenes", "tisue"), "tisue"),
+    "convert to a strange file": (("convert", SCENE, "{folder}/a.gif"), ".gif"),
+    "convert to nowhere": (("convert", SCENE, "{folder}/b/c.zarr"), "no folder"),
+    "convert a missing file": (("convert", "{missing}", "{folder}/c.zarr"), "missing.svs"),
+    "convert a damaged file": (("convert", "{cut.tif}", "{folder}/c.zarr"), "cut.tif"),
+    "convert over a file": (("convert", SCENE, "{whole.tif}"), "--overwrite"),
+    "convert with a strange compression": (("convert", SCENE, "{folder}/a.zarr", "--compression", "lzw"), "zstd"),
+    "unknown download": (("data", "fetch", "CMU-1.sv"), "did you mean CMU-1.svs"),
+    "nothing to download": (("data", "fetch"), "at least one"),
+    "not yet downloaded": (("info", "data:CMU-1.svs"), "hrviz data fetch CMU-1.svs"),
+    "no scheduler": (("apply", "cip", SCENE, "--scheduler", "nonsense://x"), "nonsense://x"),
     "unknown network": (("train", "nothing", "--steps", "1"), "nothing"),
     "no steps": (("train", "tissue-segmenter", "--steps", "0"), "at least 1"),
     "unknown command": (("aply",), "invalid choice"),
@@ -211,6 +305,7 @@ def test_bad_input_is_one_line_and_status_2(
     arguments, words = BAD[case]
     before = sorted(str(p) for p in tmp_path.rglob("*"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HRVIZ_DATA", str(tmp_path))
     filled = [re.sub(r"\{(.*?)\}", lambda m: bad[m[1]], a) for a in arguments]
     status, out, err = run(capsys, *filled)
     assert status == 2, err

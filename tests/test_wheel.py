@@ -42,6 +42,7 @@ def test_wheel_holds_app_viewer_weights_and_manifest(wheel):
         "hrviz/viewer/static/openseadragon.min.js",
         "hrviz/viewer/static/openseadragon.LICENSE.txt",
         "hrviz/napari/napari.yaml",
+        "hrviz/sample_data/registry.csv",
         "hrviz/nets/weights/tissue-segmenter.safetensors",
         "hrviz/nets/weights/tissue-saliency.safetensors",
     ):

@@ -22,11 +22,12 @@ their mean probability.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from hrviz.context import current
+from hrviz.context import current, spread
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.image import ImageView
@@ -82,6 +83,7 @@ SHEET = 9  # patches shown on the contact sheet
     avoid_when="The image is so large that every patch cannot be afforded, or context decides.",
     network=lambda params: params["task"] != "none",
 )
+@spread
 def cutting_into_patches(
     view: ImageView,
     *,
@@ -148,28 +150,25 @@ def cutting_into_patches(
     note = f"{len(plan.boxes)} patches of {patch} x {patch} px, each read with {side} x {side} px."
     yield Step("partition", partition, note)
     order = _nearest_first(plan.boxes, current().focus or view.box.centre)
-    sheet = [_read(view, plan, k, halo) for k in order[:SHEET]]
+    # shown only: where the network follows, its batches read them again and are what is counted
+    shown = view if task == "none" else view.image.view(view.box)
+    sheet = [_read(shown, box, downsample, halo) for box in plan.boxes[order[:SHEET]]]
     yield Step("patches", _contact_sheet(sheet), "The first patches, as the network receives them.")
     if task == "none":
         return
     canvas = Canvas(view, plan, aggregation, patch)
     detections: list[tuple[np.ndarray, np.ndarray]] = []
     total = 0.0
-    for start in range(0, len(order), batch):
-        current().check()
-        chosen = order[start : start + batch]
-        pixels = np.stack(
-            [sheet[start + i] if start + i < len(sheet) else _read(view, plan, k, halo)
-             for i, k in enumerate(chosen)]
-        )  # fmt: skip
-        answers = tasks.segment(pixels)
-        inner = slice(halo // 2, halo // 2 + -(-patch // 2))
-        for k, answer in zip(chosen, answers[:, inner, inner], strict=True):
-            canvas.put(plan.boxes[k], answer)
+    batches = [plan.boxes[order[start : start + batch]] for start in range(0, len(order), batch)]
+    answer_all = partial(_answers, patch=patch, downsample=downsample, halo=halo)
+    done = 0
+    for boxes, answers in zip(batches, current().map(answer_all, view, batches), strict=True):
+        for box, answer in zip(boxes, answers, strict=True):
+            canvas.put(box, answer)
             if aggregation == "boxes":
-                detections.append(_components(answer, plan.boxes[k], 2 * downsample, view.box))
-            total += canvas.area(plan.boxes[k], answer)
-        done = min(start + batch, len(order))
+                detections.append(_components(answer, box, 2 * downsample, view.box))
+            total += canvas.area(box, answer)
+        done += len(boxes)
         yield Step(
             "prediction", canvas.map(), f"{done} of {len(order)} patches done.", done / len(order)
         )
@@ -227,10 +226,19 @@ def _nearest_first(boxes: np.ndarray, focus: tuple[float, float]) -> np.ndarray:
     return np.argsort(((centre - np.asarray(focus)) ** 2).sum(1), kind="stable")
 
 
-def _read(view: ImageView, plan: Plan, k: int, halo: int) -> np.ndarray:
+def _read(view: ImageView, box: np.ndarray, downsample: int, halo: int) -> np.ndarray:
     """One patch with its halo, float32; beyond the image it is white, as glass is."""
-    side = plan.patch + 2 * halo
-    return view.read((side, side), Box(*plan.boxes[k]).grown(halo * plan.downsample))
+    side = round((box[2] - box[0]) / downsample) + 2 * halo
+    return view.read((side, side), Box(*box).grown(halo * downsample))
+
+
+def _answers(
+    view: ImageView, boxes: np.ndarray, *, patch: int, downsample: int, halo: int
+) -> np.ndarray:
+    """The network's answers to one batch of patches, `(n, ceil(patch/2), ceil(patch/2))`."""
+    pixels = np.stack([_read(view, box, downsample, halo) for box in boxes])
+    inner = slice(halo // 2, halo // 2 + -(-patch // 2))
+    return np.ascontiguousarray(tasks.segment(pixels)[:, inner, inner])
 
 
 def _contact_sheet(patches: list[np.ndarray]) -> Picture:
