@@ -4,7 +4,8 @@ import io
 
 import streamlit as st
 
-from hrviz.viewer import overlays, panels, shell
+from hrviz.scenes import Scene
+from hrviz.viewer import panels, shell, shown
 from hrviz.viewer.streamlit import deepzoom
 
 KEY = "explore-viewer"
@@ -20,6 +21,25 @@ def view_png() -> bytes:
     return out.getvalue()
 
 
+def tabs(s: shell.Session) -> None:
+    """What can be set of this image, and what is known of it."""
+    image = s.image
+    titles = ["Scene"] if isinstance(image.reader, Scene) else []
+    titles += ["Channels"] if image.channel_info else []
+    places = dict(zip([*titles, "Image"], st.tabs([*titles, "Image"]), strict=True))
+    if "Scene" in places:
+        with places["Scene"]:
+            shown.scene(s)
+    if "Channels" in places:
+        with places["Channels"]:
+            shown.channels(s)
+    with places["Image"]:
+        st.html(panels.facts(image.facts()))
+        st.html(f'<p class="hv-h">Pyramid</p>{panels.levels(image)}')
+        st.download_button("Export view as PNG", view_png, f"{image.name[:40]}-view.png", "image/png",
+                           on_click="ignore", width="stretch")  # fmt: skip
+
+
 def body() -> bool:
     s = shell.entered("Explore")
     with st.container(key="desk", horizontal=True, wrap=False, gap=None):
@@ -31,22 +51,22 @@ def body() -> bool:
             st.switch_page("pages/methods.py")
         drag = st.segmented_control("Drag to", ["Pan", "Box", "Stroke"], default="Pan", key="explore-drag",
                                     required=True, help="Drawn boxes and strokes can steer methods")  # fmt: skip
-        shown = []
-        if s.image.truth is not None:
-            shown = st.pills("Truth", ["Tumour", "Nuclei"], selection_mode="multi", key="explore-truth",
-                             help="The scene's own truth; nuclei from about 1 : 4 on") or []  # fmt: skip
-        layers, hint = overlays.truth(s, shown)
-        if hint:
-            st.html(f'<span class="hv-left">{hint}</span>')
-        st.html(f'<p class="hv-h">Image</p>{panels.facts(s.image.facts())}')
-        st.html(f'<p class="hv-h">Pyramid</p>{panels.levels(s.image)}')
-        st.download_button("Export view as PNG", view_png, f"{s.image.name[:40]}-view.png", "image/png",
-                           on_click="ignore", width="stretch")  # fmt: skip
+        layers = shown.truth(s)
+        for note in s.image.notes[:3]:
+            st.html(panels.sentence(note, "notice"))
+        tabs(s)
     with stage:
+        viewer = st.container(key="viewer", gap=None)
+        if s.image.axes:
+            with st.container(
+                key="strip", horizontal=True, vertical_alignment="center", wrap=False
+            ):
+                shown.axes(s)
         draw = None if drag == "Pan" else str(drag).lower()
-        data = shell.viewer_data(s, layers, draw=draw)
-        deepzoom(data, KEY, "calc(100vh - 40px)", **shell.watch(KEY))
-    return False
+        with viewer:
+            height = "calc(100vh - 88px)" if s.image.axes else "calc(100vh - 40px)"
+            deepzoom(shell.viewer_data(s, layers, draw=draw), KEY, height, **shell.watch(KEY))
+    return bool(s.playing)
 
 
 shell.polled("explore", body)

@@ -1,6 +1,6 @@
 """A declared parameter as a control: Streamlit, napari (magicgui), notebooks, command line, docs.
 
-Each module builds all controls of any method from its `Param`s alone; none knows a method. What
+Each module builds all controls of any method or scene from its `Param`s alone; none knows one. What
 they share is here: the order, the steps of sliders, the ladder of logarithmic ones, clamping.
 """
 
@@ -11,20 +11,46 @@ import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from hrviz.errors import HrvizError
-from hrviz.method import Method, Param
+from hrviz.method import Param
 
 LONG = 5000  # positions; a slider with more cannot be set with a mouse
 PICTURES = ("png", "jpg", "jpeg", "tif", "tiff", "npy")
 
 
-def split(method: Method, values: Mapping[str, Any]) -> tuple[list[Param], list[Param]]:
+class Declared(Protocol):
+    """What has controls: a `Method` or a `SceneKind`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def params(self) -> tuple[Param, ...]: ...
+
+
+def bound(declared: Declared, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults overridden by `values`, each checked.
+
+    Raises
+    ------
+    HrvizError
+        For a name that is not declared, or a value out of range.
+    """
+    known = {p.name: p for p in declared.params}
+    for name in values:
+        if name not in known:
+            raise HrvizError(
+                f"{declared.name} has no parameter {name!r}: it has {', '.join(known)}"
+            )
+    return {n: p.check(values[n]) if n in values else p.default for n, p in known.items()}
+
+
+def split(declared: Declared, values: Mapping[str, Any]) -> tuple[list[Param], list[Param]]:
     """Parameters that matter under `values`: basic ones, and those behind 'more'."""
-    shown = [p for p in method.params if p.relevant(values)]
+    shown = [p for p in declared.params if p.relevant(values)]
     return [p for p in shown if p.control.basic], [p for p in shown if not p.control.basic]
 
 
@@ -42,9 +68,15 @@ def span(param: Param) -> tuple[float, float, float]:
 
 
 def long(param: Param) -> bool:
-    """Whether the range has too many positions for a slider."""
+    """Whether the range has too many positions for a slider: a field to type into serves.
+
+    Logarithmic sliders have few positions; whole numbers over many powers of ten (a picture's size)
+    are typed all the same, because each one is meant exactly.
+    """
     low, high, step = span(param)
-    return not param.control.log and (high - low) / step > LONG
+    if param.control.log:
+        return param.kind == "integer" and high / max(low, 1) > 10 * LONG
+    return (high - low) / step > LONG
 
 
 def ladder(param: Param, *more: float, count: int = 49) -> list[float]:
@@ -57,7 +89,7 @@ def ladder(param: Param, *more: float, count: int = 49) -> list[float]:
     [0.1, 0.32, 1.0, 3.2, 10.0]
     """
     low, high, _ = span(param)
-    first = max(low, 1e-6 * high)
+    first = low or 1e-6 * high
     rungs = {float(f"{v:.2g}") for v in np.geomspace(first, high, count)}
     rungs = {v for v in rungs if low < v < high} | {low, high, float(param.default), *more}
     if param.kind == "integer":

@@ -8,8 +8,8 @@ from typing import Any
 
 import ipywidgets as w
 
-from hrviz.forms import PICTURES, label, long, saved, settled, span, split
-from hrviz.method import Method, Param
+from hrviz.forms import PICTURES, Declared, label, long, saved, settled, span, split
+from hrviz.method import Param
 
 Values = Callable[[], dict[str, Any]]
 Observe = Callable[[Callable[[dict[str, Any]], Any]], None]
@@ -17,8 +17,8 @@ STYLE = {"description_width": "9.5em"}
 LAYOUT = {"width": "30em"}
 
 
-def controls(method: Method) -> tuple[w.VBox, Values, Observe]:
-    """Controls of a method.
+def controls(declared: Declared) -> tuple[w.VBox, Values, Observe]:
+    """Controls of a method or scene.
 
     Returns
     -------
@@ -29,17 +29,17 @@ def controls(method: Method) -> tuple[w.VBox, Values, Observe]:
     observe : callable
         `observe(f)`: f is called with the values after every change.
     """
-    widgets = {p.name: _widget(p) for p in method.params}
+    widgets = {p.name: _widget(p) for p in declared.params}
 
     def values() -> dict[str, Any]:
-        return {p.name: _value(p, widgets[p.name].value) for p in method.params}
+        return {p.name: _value(p, widgets[p.name].value) for p in declared.params}
 
-    basic = [widgets[p.name] for p in method.params if p.control.basic]
-    more = [widgets[p.name] for p in method.params if not p.control.basic]
+    basic = [widgets[p.name] for p in declared.params if p.control.basic]
+    more = [widgets[p.name] for p in declared.params if not p.control.basic]
     rows = basic + ([w.Accordion([w.VBox(more)], titles=("More",))] if more else [])
 
     def show(*_: Any) -> None:
-        shown = {p.name for group in split(method, values()) for p in group}
+        shown = {p.name for group in split(declared, values()) for p in group}
         for name, widget in widgets.items():
             widget.layout.display = None if name in shown else "none"
 
@@ -69,8 +69,8 @@ def _widget(param: Param) -> Any:
     match param.kind:
         case "number" | "integer":
             low, high, step = span(param)
-            if param.control.log:
-                ends = {"min": math.log10(max(low, 1e-6 * high)), "max": math.log10(high)}
+            if param.control.log and not long(param):
+                ends = {"min": math.log10(low or 1e-6 * high), "max": math.log10(high)}
                 return w.FloatLogSlider(
                     value=param.default, step=(ends["max"] - ends["min"]) / 100,
                     readout_format=".3g", continuous_update=False, **ends, **common,

@@ -6,8 +6,9 @@ from typing import Any
 
 from magicgui.widgets import CheckBox, Container, LogSlider, create_widget
 
-from hrviz.forms import PICTURES, label, ladder, long, settled, span, split
-from hrviz.method import Method, Param
+from hrviz.forms import PICTURES, Declared, label, ladder, long, settled, span, split
+from hrviz.method import Param
+from hrviz.views.colour import number
 
 MORE = "_more"
 
@@ -29,7 +30,7 @@ class RungSlider(LogSlider):  # type: ignore[misc,unused-ignore]
         self._tell()
 
     def _tell(self, *_: Any) -> None:
-        self.label = f"{self._title}: {self.value:.3g}"
+        self.label = f"{self._title}: {number(self.value)}"
 
     def _value_from_position(self, position: float) -> float:
         return self._rungs[int(position)]
@@ -38,16 +39,16 @@ class RungSlider(LogSlider):  # type: ignore[misc,unused-ignore]
         return min(range(len(self._rungs)), key=lambda k: abs(self._rungs[k] - value))
 
 
-def container(method: Method) -> Container[Any]:
-    """All controls of a method; `container.changed` fires on every change."""
-    widgets = {p.name: _widget(p) for p in method.params}
-    order = sorted(method.params, key=lambda p: not p.control.basic)
+def container(declared: Declared) -> Container[Any]:
+    """All controls of a method or scene; `container.changed` fires on every change."""
+    widgets = {p.name: _widget(p) for p in declared.params}
+    order = sorted(declared.params, key=lambda p: not p.control.basic)
     rows: list[Any] = [widgets[p.name] for p in order if p.control.basic]
     if len(rows) < len(order):
         rows += [CheckBox(value=False, text="More controls", name=MORE, label="")]
         rows += [widgets[p.name] for p in order if not p.control.basic]
     out: Container[Any] = Container(widgets=rows, labels=True)
-    out.hrviz_method = method
+    out.hrviz_declared = declared
     out.changed.connect(lambda: refresh(out))
     refresh(out)
     return out
@@ -55,20 +56,20 @@ def container(method: Method) -> Container[Any]:
 
 def refresh(box: Container[Any]) -> None:
     """Show the controls that matter now."""
-    method: Method = box.hrviz_method
-    basic, more = split(method, values(box))
-    has_more = any(not p.control.basic for p in method.params)
+    declared: Declared = box.hrviz_declared
+    basic, more = split(declared, values(box))
+    has_more = any(not p.control.basic for p in declared.params)
     shown = {p.name for p in basic}
     if has_more and box[MORE].value:
         shown |= {p.name for p in more}
-    for param in method.params:
+    for param in declared.params:
         box[param.name].visible = param.name in shown
 
 
 def values(box: Container[Any]) -> dict[str, Any]:
-    """The method's parameters as they are set."""
-    method: Method = box.hrviz_method
-    return {p.name: _value(p, box[p.name].value) for p in method.params}
+    """The parameters as they are set."""
+    declared: Declared = box.hrviz_declared
+    return {p.name: _value(p, box[p.name].value) for p in declared.params}
 
 
 def _value(param: Param, value: Any) -> Any:
@@ -86,7 +87,7 @@ def _widget(param: Param) -> Any:
             low, high, step = span(param)
             whole = param.kind == "integer"
             options = {"min": low, "max": high, "step": step}
-            if param.control.log:
+            if param.control.log and not long(param):
                 return RungSlider(param, name=param.name, tooltip=param.control.help)
             if long(param):
                 kind = "SpinBox" if whole else "FloatSpinBox"

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import streamlit as st
 
-from hrviz.forms import PICTURES, label, ladder, long, saved, settled, span, split
-from hrviz.method import Method, Param
+from hrviz.forms import PICTURES, Declared, bound, label, ladder, long, saved, settled, span, split
+from hrviz.method import Param
 
 
 def controls(
-    method: Method, key: str, values: Mapping[str, Any] | None = None, container: Any = None
+    declared: Declared,
+    key: str,
+    values: Mapping[str, Any] | None = None,
+    container: Any = None,
+    without: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Draw all controls of a method that matter and return all its values.
+    """Draw all controls of a method or scene that matter and return all its values.
 
     Parameters
     ----------
-    method : Method
+    declared : Method or SceneKind
     key : str
-        Prefix of the widgets' keys: `{key}-{method}-{parameter}`.
+        Prefix of the widgets' keys: `{key}-{name}-{parameter}`.
     values : mapping, optional
         Starting values (permalink), and the boxes and strokes that were drawn.
     container : optional
         Streamlit container; default the page.
+    without : collection of str
+        Parameters that have no control here and keep their starting value.
 
     Returns
     -------
@@ -32,10 +39,11 @@ def controls(
         Every parameter; those not shown have their starting value.
     """
     place = container if container is not None else st.container()
-    start = method.bind(values or {})
-    keys = {p.name: f"{key}-{method.name}-{p.name}" for p in method.params}
-    now = start | {n: st.session_state[k] for n, k in keys.items() if k in st.session_state}
-    basic, more = split(method, now)
+    start = bound(declared, values or {})
+    keys = {p.name: f"{key}-{declared.name}-{p.name}" for p in declared.params}
+    set_ = {n: st.session_state[k] for n, k in keys.items() if k in st.session_state}
+    now = start | {n: v for n, v in set_.items() if n not in without}
+    basic, more = ([p for p in part if p.name not in without] for part in split(declared, now))
     out = dict(start)
     for param in basic:
         out[param.name] = _control(param, place, keys[param.name], start[param.name])
@@ -51,7 +59,7 @@ def _control(param: Param, place: Any, key: str, value: Any) -> Any:
     match param.kind:
         case "number" | "integer":
             kind = int if param.kind == "integer" else float
-            if param.control.log:
+            if param.control.log and not long(param):
                 options = ladder(param, value)
                 text = (lambda v: f"{v:,}") if kind is int else (lambda v: f"{v:.4g}")
                 chosen = place.select_slider(
@@ -59,8 +67,17 @@ def _control(param: Param, place: Any, key: str, value: Any) -> Any:
                 )
             else:
                 low, high, step = (kind(v) for v in span(param))
+                step = 100 if param.control.log else step  # a size is changed by more than a pixel
                 draw = place.number_input if long(param) else place.slider
-                chosen = draw(**common, min_value=low, max_value=high, value=kind(value), step=step)
+                digits = max(2, math.ceil(-math.log10(step)))
+                chosen = draw(
+                    **common,
+                    min_value=low,
+                    max_value=high,
+                    value=kind(value),
+                    step=step,
+                    format="%d" if kind is int else f"%.{digits}f",
+                )
             return settled(param, chosen)
         case "flag":
             return bool(place.toggle(**common, value=value))

@@ -7,6 +7,7 @@ image coordinates, and how that compares with the scene's truth. So their differ
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,12 @@ BADGE = f"trained: {NETWORK}"
 RASTER = 1024  # judged on at most this many pixels a side
 SMALL_UM = 200.0  # isolated tumour cells and clusters below 0.2 mm count as small lesions
 SMALLEST_INPUT = 16
+TARGET = "tumour nest"
+
+
+def suits(truth: Any) -> bool:
+    """Whether the task has a sense on an image: its truth has tumour, or there is none to know."""
+    return truth is None or TARGET in truth.objects.values()
 
 
 def segment(batch: np.ndarray) -> np.ndarray:
@@ -49,17 +56,23 @@ def score(view: ImageView, probability: HeatMap) -> Iterator[Step]:
 
     IoU is taken on a raster of the region of at most 1024 px a side. A lesion is found when more
     than half of its own pixels (24 x 24 points over its box) are predicted tumour; lesions cut by
-    the region's border count with the part inside.
+    the region's border count with the part inside. A scene without tumour has false alarms only.
     """
     truth = view.truth
     if truth is None:
         return
     size = view.fit(min(RASTER, int(max(view.height, view.width, 1))))
-    mask = truth.mask(view.box, size) > 0
+    judged = suits(truth)
+    mask = truth.mask(view.box, size) > 0 if judged else np.zeros(size, bool)
     y = view.box.y0 + (np.arange(size[0]) + 0.5) * view.height / size[0]
     x = view.box.x0 + (np.arange(size[1]) + 0.5) * view.width / size[1]
     points = np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2)
     predicted = probability.at(points).reshape(size) > 0.5
+    if not judged:
+        share = {"false_positive_share": float(predicted.mean())}
+        told = "This scene has no tumour, so all that is found is a false alarm: set task to none."
+        yield Step("score", Prediction(share, source=BADGE), told)
+        return
     union = (mask | predicted).sum()
     values = {"iou": float((mask & predicted).sum() / union) if union else 1.0}
     boxes, areas = truth.lesions(view.box)

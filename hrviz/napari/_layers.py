@@ -108,16 +108,21 @@ class ResultLayers:
         return layer
 
     def restroke(self, layers: list[Any] | None = None) -> None:
-        """Lines and dots keep their width on the screen: napari counts it in image pixels."""
-        zoom = camera(self.viewer).zoom or 1.0
-        for layer in self.layers if layers is None else layers:
-            pixels = layer.metadata.get("pixels")
-            if not pixels or not layer.visible:
-                continue
-            name = "size" if layer._type_string == "points" else "edge_width"
-            now = np.ravel(getattr(layer, name))
-            if now.size and not np.isclose(now[0], pixels / zoom):
-                setattr(layer, name, pixels / zoom)
+        """Lines and dots keep their width on the screen (see the function of that name)."""
+        restroke(self.viewer, self.layers if layers is None else layers)
+
+
+def restroke(viewer: Any, layers: list[Any]) -> None:
+    """Lines and dots keep their width on the screen: napari counts it in image pixels."""
+    zoom = camera(viewer).zoom or 1.0
+    for layer in layers:
+        pixels = layer.metadata.get("pixels")
+        if not pixels or not layer.visible:
+            continue
+        name = "size" if layer._type_string == "points" else "edge_width"
+        now = np.ravel(getattr(layer, name))
+        if now.size and not np.isclose(now[0], pixels / zoom):
+            setattr(layer, name, pixels / zoom)
 
 
 def _fits(layer: Any, data: Any, kind: str) -> bool:

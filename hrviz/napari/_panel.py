@@ -25,7 +25,7 @@ from hrviz.forms import magicgui as form
 from hrviz.geometry import Box
 from hrviz.method import FAMILIES, METHODS, Method
 from hrviz.napari import _layers as on_screen
-from hrviz.napari._report import Report, label
+from hrviz.napari._report import PRIMARY, Report, label
 from hrviz.results import Step
 from hrviz.views.colour import amount
 
@@ -33,7 +33,6 @@ log = logging.getLogger("hrviz.napari")
 POLL, LIVE, STROKE = 30, 200, 120  # milliseconds
 DISCLAIMER = "For research and teaching, not for diagnosis."
 REGIONS = {"visible": "Visible part", "whole": "Whole image", "box": "Selected box"}
-APPLY = "QPushButton {background: #0B61C2; color: white; font-weight: 600; padding: 5px 16px;}"
 
 
 class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
@@ -96,7 +95,7 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
         self.strokes = QPushButton("Strokes")
         self.strokes.clicked.connect(lambda: self._draw("strokes"))
         self.go = QPushButton("Apply")
-        self.go.setStyleSheet(APPLY)
+        self.go.setStyleSheet(PRIMARY)
         self.go.clicked.connect(self.apply)
         self.stop = QPushButton("Cancel")
         self.stop.clicked.connect(self.cancel)

@@ -21,6 +21,7 @@ from hrviz.views.colour import amount, number
 
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 QUANTITIES = ("seconds", "flops", "peak_memory", "network_memory", "parameters", "pixels_read")
+PRIMARY = "QPushButton {background: #0B61C2; color: white; font-weight: 600; padding: 5px 16px;}"
 NAME = Qt.ItemDataRole.UserRole
 
 

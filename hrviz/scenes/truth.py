@@ -6,7 +6,9 @@ A scene overrides what it knows; what it does not know is refused in one sentenc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,10 @@ class Truth:
         Names of the values of `mask`.
     objects : dict of int to str
         Names of the classes of `boxes`.
+    kinds : dict of int to str
+        Names of the kinds of `points`.
+    unit : str
+        Of `label`, where it is a number: 'km/h', 'people'.
     knows : frozenset of str
         Which of 'label', 'mask', 'points', 'boxes' the scene answers.
     """
@@ -57,6 +63,8 @@ class Truth:
     labels: tuple[Any, ...] = ()
     classes: dict[int, str]
     objects: dict[int, str]
+    kinds: Mapping[int, str] = MappingProxyType({})
+    unit: str = ""
     knows: frozenset[str] = frozenset()
 
     def mask(self, box: Box, size: tuple[int, int]) -> np.ndarray:

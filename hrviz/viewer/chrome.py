@@ -115,6 +115,14 @@ html, body, .stApp, [data-testid="stMain"] { background: var(--bg) !important; c
 .st-key-strip { height: 48px; padding: 8px; gap: 8px !important; background: var(--bg); border-top: 1px solid var(--line); overflow: hidden; }
 .st-key-strip button { min-height: 32px; height: 32px; padding: 0 8px; white-space: nowrap; }
 .st-key-strip button p { font-size: 12px; white-space: nowrap; }
+.st-key-viewer { gap: 0 !important; } .st-key-strip .hv-now { white-space: nowrap; font-variant-numeric: tabular-nums; }
+.st-key-strip [data-testid="stSlider"] { padding: 0 8px; } .st-key-strip [data-testid="stSliderTickBar"] { display: none; }
+[data-testid="stPopoverBody"]:has(.st-key-scenes) { width: 448px; max-width: calc(100vw - 32px); max-height: calc(100vh - 56px) !important; }
+[data-testid="stPopoverBody"] .st-key-scenes { display: grid; grid-template-columns: 1fr 1fr; gap: 8px; }
+[data-testid="stPopoverBody"] > [data-testid="stVerticalBlock"] { gap: 8px; }
+[data-testid="stPopoverBody"] button { min-height: 32px; padding: 4px 8px; } [data-testid="stPopoverBody"] button p { font-size: 12px; }
+.hv-answer { font-size: 12px; line-height: 16px; color: var(--soft); } .hv-answer b { color: var(--fg); font-size: 15px; padding-left: 8px; }
+.hv-rim { box-shadow: 0 0 0 1px var(--line); }
 .hv-noted { display: block; color: var(--soft); font-size: 12px; line-height: 16px; max-height: 32px; overflow: hidden; }
 .st-key-rail h6 { font-size: 11px; color: var(--soft); font-weight: 600; margin: 8px 0 0; padding: 0; line-height: 16px; }
 .st-key-rail button { justify-content: flex-start; text-align: left; min-height: 32px; padding: 4px 8px; border: 0; border-left: 3px solid transparent;
@@ -132,7 +140,7 @@ html, body, .stApp, [data-testid="stMain"] { background: var(--bg) !important; c
 .hv-sentence { font-size: 12px; line-height: 16px; padding: 8px; border-left: 3px solid var(--problem); background: var(--panel); border-radius: 0 4px 4px 0; }
 .hv-sentence.hv-notice { border-color: var(--accent); }
 .hv-line { height: 2px; background: var(--line); } .hv-line i { display: block; height: 2px; background: var(--accent); transition: width .2s; }
-.hv-left { font-size: 11px; color: var(--soft); line-height: 16px; }
+.hv-left { display: block; font-size: 11px; color: var(--soft); line-height: 16px; }
 .hv-facts, .hv-levels, .hv-table { border-collapse: collapse; width: 100%; font-size: 12px; line-height: 16px; margin: 0; }
 .hv-facts th, .hv-facts td, .hv-levels th, .hv-levels td { border: 0; padding: 2px 0; vertical-align: top; text-align: left; font-weight: 400; }
 .hv-facts th, .hv-levels th { color: var(--soft); padding-right: 8px; max-width: 96px; }
@@ -151,9 +159,9 @@ html, body, .stApp, [data-testid="stMain"] { background: var(--bg) !important; c
 .st-key-inspector [data-testid="stVerticalBlock"], .st-key-side [data-testid="stVerticalBlock"] { gap: 8px; }
 .st-key-inspector label p, .st-key-side label p { font-size: 12px; }
 .st-key-inspector button p, .st-key-side button p { font-size: 12px; }
-.st-key-inspector [data-testid="stTabs"] button p { font-size: 12px; }
+.st-key-inspector [data-testid="stTabs"] button p, .st-key-side [data-testid="stTabs"] button p { font-size: 12px; }
 .st-key-inspector [data-testid="stSlider"] { padding: 0 4px; }
-.st-key-inspector [data-testid="stExpander"] summary { padding: 4px 8px; }
+.st-key-inspector [data-testid="stExpander"] summary, .st-key-side [data-testid="stExpander"] summary { padding: 4px 8px; }
 .st-key-notes { position: fixed; z-index: 1000; top: 48px; left: 50%; transform: translateX(-50%); width: min(640px, calc(100vw - 32px)) !important;
   background: var(--panel); border: 1px solid var(--line); border-radius: 4px; padding: 0 8px 0 0; box-shadow: 0 4px 16px rgba(0, 0, 0, .3); }
 .st-key-choice { padding: 8px 16px; } .st-key-choice label p { font-size: 12px; }

@@ -10,6 +10,7 @@ import streamlit as st
 
 from hrviz.geometry import Box
 from hrviz.method import METHODS, Method
+from hrviz.methods import task
 from hrviz.results import HeatMap
 from hrviz.run import Run
 from hrviz.viewer import gallery, overlays, panels, shell
@@ -78,6 +79,9 @@ def _common(s: Session, names: list[str]) -> tuple[dict[str, Any], bool]:
     tuned = s.params.get(s.method, {})
     for name in (n for n in SHARED if n in found):
         param = found[name]
+        if name == "task" and not task.suits(s.image.truth):
+            out[name] = "none"
+            continue
         start = tuned.get(name, param.default)
         key = f"compare-{name}"
         if param.kind == "choice":
@@ -88,7 +92,7 @@ def _common(s: Session, names: list[str]) -> tuple[dict[str, Any], bool]:
             near = min(options, key=lambda v: abs(v - start))
             out[name] = st.select_slider(f"{param.title} ({param.control.unit})", options, near, key=key,
                                          help="The same input budget for every method that has one", width=144)  # fmt: skip
-    truth = s.image.truth is not None and st.toggle("Truth", key="compare-truth")
+    truth = bool(overlays.best_truth(s.image)) and st.toggle("Truth", key="compare-truth")
     return out, truth
 
 
@@ -130,7 +134,7 @@ def _panel(s: Session, method: Method, area: Box, truth: bool) -> None:
         n for n, step in steps.items() if n == "prediction" and isinstance(step.result, HeatMap)
     ]
     shown = answers or [n for n in (telling(steps),) if n in steps and drawable(steps[n].result)]
-    stack = overlays.truth(s, ["Tumour"], area)[0] if truth else []
+    stack = overlays.truth(s, overlays.best_truth(s.image), area)[0] if truth else []
     stack += overlays.of_steps(steps, shown, 0.55, slot.version)
     stack += overlays.frame(area, s.image.box)
     badge = panels.badge(None, slot.run)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
-
 from hrviz.geometry import Box
-from hrviz.results import LabelMap, Picture, Points, Step
+from hrviz.image import Image
+from hrviz.results import Boxes, Picture, Points, Step
 from hrviz.run import Run
 from hrviz.viewer import shell
 from hrviz.viewer.live import drawable
 from hrviz.viewer.shell import Session
 from hrviz.views import deepzoom
+from hrviz.views import truth as known
 
-TRUTH_SIDE = 768
-NUCLEI_AREA = 12e6  # level-0 pixels up to which nuclei are drawn
+NAMED = 200  # boxes up to which each one bears its class
 FLOOR = 0.05  # maps are clear below this share of their range
 TRUTH, READS = "truth", "read map"
 
@@ -24,36 +24,48 @@ TRUTH, READS = "truth", "read map"
 def truth(
     s: Session, shown: Sequence[str], box: Box | None = None
 ) -> tuple[list[dict[str, Any]], str]:
-    """Tumour mask and nuclei of what is visible, and a hint where there is more to see."""
+    """The scene's truth in what is visible, and a hint where there is more to see.
+
+    Parameters
+    ----------
+    s : Session
+    shown : sequence of str
+        Of 'mask', 'boxes', 'points'; what the scene does not know is passed over.
+    box : Box, optional
+        Default what is visible.
+    """
     image, box = s.image, box or s.visible()
     out: list[dict[str, Any]] = []
-    if image.truth is None:
-        return out, ""
-    if "Tumour" in shown:
-        out += shell.cached(("tumour", image.identity, box), image.truth, lambda: _tumour(s, box))
-    if "Nuclei" in shown:
-        if box.area > NUCLEI_AREA:
-            return out, "Zoom in to see nuclei."
-        out += shell.cached(("nuclei", image.identity, box), image.truth, lambda: _nuclei(s, box))
-    return out, ""
+    hints = []
+    for kind, title in known.titles(image.truth).items():
+        if kind in shown:
+            make = partial(of_truth, image, box, kind, title)
+            specs, hint = shell.cached(("truth", kind, image.identity, box), image.truth, make)
+            out += specs
+            hints += [hint] if hint else []
+    return out, " ".join(hints)
 
 
-def _tumour(s: Session, box: Box) -> list[dict[str, Any]]:
-    scale = min(1.0, TRUTH_SIDE / max(box.height, box.width))
-    size = max(1, round(box.height * scale)), max(1, round(box.width * scale))
-    mask = s.image.truth.mask(box, size).astype(np.uint8)
-    result = LabelMap(mask, box, ("other", "tumour"), source="truth")
-    return deepzoom.overlay(result, TRUTH, opacity=0.5, label="Truth")
+def of_truth(image: Image, box: Box, kind: str, title: str) -> tuple[list[dict[str, Any]], str]:
+    """Overlays of one kind of truth in a box, and a hint where something is left out."""
+    result, hint = known.found(image.truth, box, kind)
+    if result is None:
+        return [], hint
+    name = f"{TRUTH}-{kind}"
+    specs = deepzoom.overlay(result, name, opacity=0.5, label=f"Truth: {title.lower()}")
+    if isinstance(result, Boxes):
+        specs[0]["width"] = 1.5
+        assert result.labels is not None
+        if len(result.boxes) <= NAMED and len(image.truth.objects) > 1:
+            specs[0]["labels"] = [result.classes[k] for k in result.labels]
+    elif isinstance(result, Points):
+        specs[0]["radius"] = 3
+    return specs, hint
 
 
-def _nuclei(s: Session, box: Box) -> list[dict[str, Any]]:
-    points, kinds = s.image.truth.points(box)
-    if not len(points):
-        return []
-    result = Points(
-        points, labels=kinds.astype(int), classes=("other cell", "tumour cell", "lymphocyte")
-    )
-    return deepzoom.overlay(result, "nuclei", label="Nuclei")
+def best_truth(image: Image) -> tuple[str, ...]:
+    """The kind of truth that says most: regions, else objects, else points."""
+    return tuple(known.titles(image.truth))[:1]
 
 
 def frame(box: Box, whole: Box, label: str = "") -> list[dict[str, Any]]:

@@ -204,6 +204,13 @@ def sentence(text: str, kind: str = "problem") -> str:
     return f'<div class="hv-sentence hv-{_e(kind)}" role="alert">{_e(shown.rstrip("."))}.</div>'
 
 
+def sentences(text: str, most: int = 2) -> str:
+    """The first sentences of a text, escaped."""
+    parts = _e(text).split(". ")
+    out = ". ".join(parts[:most])
+    return out if out.endswith(".") else out + "."
+
+
 def titles(names: Sequence[str]) -> list[str]:
     """Step names as people read them, numbered in teaching order."""
     return [f"{i} {n.capitalize()}" for i, n in enumerate(names, 1)]

@@ -14,6 +14,8 @@ from hrviz.cli import DISCLAIMER
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.image import Image
+from hrviz.image.composite import Limits
+from hrviz.image.readers import with_index
 from hrviz.method import METHODS
 from hrviz.viewer import gallery, panels, permalink
 from hrviz.viewer.live import Baselines, Live
@@ -55,6 +57,8 @@ class Session:
     polling: dict[str, bool] = field(default_factory=dict)
     drawn: dict[Any, Any] = field(default_factory=dict)  # encoded overlays by what they show
     image_error: str = ""
+    channels: tuple[tuple[int, ...], tuple[tuple[int, Limits], ...]] | None = None
+    playing: str = ""  # the axis that moves by itself
     round: int = 0  # images opened
     visit: int = 0  # pages entered
     asked: int = 0  # steps chosen
@@ -62,7 +66,8 @@ class Session:
 
     @property
     def image(self) -> Image:
-        return gallery.opened(self.address)
+        image = gallery.opened(self.address)
+        return image if self.channels is None else gallery.recoloured(image, *self.channels)
 
     @property
     def look(self) -> colour.Theme:
@@ -121,8 +126,29 @@ class Session:
             self.live, self.baselines, self.compared = Live(), Baselines(), {}
             self.drawings, self.drawn = {"boxes": [], "strokes": []}, {}
             self.address, self.held, self.region = address, None, "view"
+            self.channels, self.playing = None, ""
             self.go(None)
             self.round += 1
+
+    def become(self, address: str) -> None:
+        """Show another picture of the same kind: another moment, the scene with other parameters.
+
+        Method, parameters and drawings stay, and so does the view, unless the size is another.
+
+        Raises
+        ------
+        HrvizError
+            When it cannot be opened; the one shown stays.
+        """
+        before, after = self.image.box, gallery.opened(address).box
+        self.address = address
+        if before != after:
+            self.held, self.region = None, "view"
+            self.go(None)
+
+    def move(self, **index: int) -> None:
+        """Go to another index of the image's axes."""
+        self.become(with_index(self.address, index))
 
     def link(self) -> Link:
         view = self.held if self.region == "hold" and self.held else self.view
@@ -230,7 +256,8 @@ def polled(name: str, body: Callable[[], bool]) -> None:
 def viewer_data(s: Session, overlays: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     """The viewer's data contract for the session's image."""
     out: dict[str, Any] = {
-        "image": register_image(s.image), "overlays": overlays, "theme": s.theme,
+        # pictures of one series replace each other in place
+        "image": register_image(s.image) | {"series": s.round}, "overlays": overlays, "theme": s.theme,
         "drawings": s.drawings, "disclaimer": DISCLAIMER,
     }  # fmt: skip
     if s.fly is not None:

@@ -10,7 +10,8 @@ import streamlit as st
 
 from hrviz.forms.streamlit import controls
 from hrviz.method import FAMILIES, METHODS, Method
-from hrviz.viewer import gallery, overlays, panels, shell
+from hrviz.methods import task
+from hrviz.viewer import gallery, overlays, panels, shell, shown
 from hrviz.viewer.live import drawable, pictured, telling, without_networks
 from hrviz.viewer.shell import Session
 from hrviz.viewer.streamlit import deepzoom
@@ -78,7 +79,7 @@ def _head(s: Session, method: Method) -> None:
     steps = live.steps
     mark = panels.badge(steps.get(_chosen(s, method)), live.run if not live.error else None)
     st.html(
-        f'<p class="hv-title">{method.title}</p><p class="hv-idea">{_sentences(method.idea)}</p>{mark}'
+        f'<p class="hv-title">{method.title}</p><p class="hv-idea">{panels.sentences(method.idea)}</p>{mark}'
     )
     if live.error:
         st.html(panels.sentence(live.error))
@@ -100,12 +101,6 @@ def _head(s: Session, method: Method) -> None:
         )
 
 
-def _sentences(text: str, most: int = 2) -> str:
-    parts = text.replace("&", "&amp;").replace("<", "&lt;").split(". ")
-    out = ". ".join(parts[:most])
-    return out if out.endswith(".") else out + "."
-
-
 def _retune(name: str, params: dict[str, Any]) -> None:
     """Set all controls of a method: their widgets are made anew with these values."""
     s = shell.session()
@@ -117,7 +112,8 @@ def _retune(name: str, params: dict[str, Any]) -> None:
 
 
 def _tune(s: Session, method: Method) -> dict[str, Any]:
-    """Region, what dragging does, and the method's own controls."""
+    """Moment, region, what dragging does, and the method's own controls."""
+    shown.axes(s, play=False)
     mode = st.segmented_control("Region", list(MODES), format_func=MODES.__getitem__, default=s.settled(f"region-{s.round}-{s.visit}", s.region),
                                 key=f"region-{s.round}-{s.visit}", required=True, width="stretch",
                                 help="Visible follows the view; Hold keeps this region while you zoom; Whole takes the image")  # fmt: skip
@@ -131,7 +127,14 @@ def _tune(s: Session, method: Method) -> dict[str, Any]:
     drawn = shell.drawn_params(s)
     names = {p.name for p in method.params}
     start = s.start | {k: v for k, v in drawn.items() if k in names and v}
-    params = controls(method, "p", start)
+    if "task" in names and not task.suits(s.image.truth):
+        start["task"] = "none"
+        params = controls(method, "p", start, without=("task",))
+        st.html(
+            '<span class="hv-left">No task: there is no tumour in this scene to outline.</span>'
+        )
+    else:
+        params = controls(method, "p", start)
     if "drawn" not in params.values():
         params |= {k: method.defaults[k] for k in drawn if k in names}
     s.params[method.name] = {k: v for k, v in params.items() if v != method.defaults[k]}
@@ -171,7 +174,7 @@ def _layers_picked(name: str, key: str) -> None:
 def _layers(s: Session, method: Method, chosen: str) -> tuple[float, float]:
     """Layer toggles; opacity of maps, and the share of their range below which they are clear."""
     options = [n for n, step in s.live.steps.items() if drawable(step.result)]
-    options += [overlays.TRUTH] if s.image.truth is not None else []
+    options += [overlays.TRUTH] if overlays.best_truth(s.image) else []
     options += [overlays.READS]
     # a choice made elsewhere (the filmstrip, a new step) makes the widget anew
     key = f"layers-{method.name}-{'-'.join(options)}-{s.asked}-{chosen if method.name not in s.layers else ''}"
@@ -190,7 +193,7 @@ def _viewer(s: Session, method: Method, chosen: str, opacity: float, floor: floa
     shown = _shown(s, method, chosen)
     stack: list[dict[str, Any]] = []
     if overlays.TRUTH in shown:
-        stack += overlays.truth(s, ["Tumour"], s.area())[0]
+        stack += overlays.truth(s, overlays.best_truth(s.image), s.area())[0]
     stack += overlays.of_steps(steps, shown, opacity, live.version, live.run, floor)
     if s.region == "hold" or (s.view is not None and s.region == "view"):
         stack += overlays.frame(s.area(), s.image.box)

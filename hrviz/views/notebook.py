@@ -214,7 +214,8 @@ def verdict(ax: Any, image: Any, run: Any, title: str = "") -> None:
     y, x = (
         a + (np.arange(n) + 0.5) * d / n for a, d in ((box.y0, box.height), (box.x0, box.width))
     )
-    truth = image.truth.mask(box, (n, n)) > 0
+    known = image.truth is not None and "mask" in image.truth.knows
+    truth = image.truth.mask(box, (n, n)) > 0 if known else np.zeros((n, n), bool)
     points = np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2)
     said = run["prediction"].at(points).reshape(n, n) > 0.5
     extent = (box.x0, box.x1, box.y1, box.y0)

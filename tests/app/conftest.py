@@ -8,7 +8,9 @@ import sys
 import time
 import urllib.request
 
+import numpy as np
 import pytest
+import tifffile
 
 FIND = """window.hrvizViewer = () => {
   const walk = (node) => {
@@ -29,12 +31,21 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _cells(path):
+    """Two channels: 'DAPI' bright on the left half, 'FITC' on the right half."""
+    pixels = np.zeros((2, 600, 800), np.uint16)
+    pixels[0, :, :400], pixels[1, :, 400:] = 3000, 2000
+    tifffile.imwrite(path, pixels, metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "FITC"]}})
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """`hrviz app` in a process of its own; yields its address."""
     port = _free_port()
     log = tmp_path_factory.mktemp("app") / "server.log"
-    environment = {**os.environ, "HRVIZ_ROOT": str(tmp_path_factory.mktemp("served"))}
+    served = tmp_path_factory.mktemp("served")
+    _cells(served / "cells.ome.tif")
+    environment = {**os.environ, "HRVIZ_ROOT": str(served)}
     command = [
         sys.executable, "-m", "hrviz.cli", "app", "scene:tissue?size=20000x20000",
         "--port", str(port), "--no-browser",

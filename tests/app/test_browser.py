@@ -156,7 +156,7 @@ def test_bad_address_is_one_sentence(page, server):
     page.locator(".st-key-image-popover button").first.click()
     field = page.get_by_role("textbox", name="Address")
     field.fill("scene:tisue")
-    page.get_by_role("button", name="Open", exact=True).click()
+    page.get_by_test_id("stFormSubmitButton").get_by_role("button").click()
     page.get_by_text("did you mean scene:tissue?").wait_for()
     text = page.inner_text("body")
     assert "Traceback" not in text and "Error" not in text

@@ -9,16 +9,19 @@ import pytest
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.method import METHODS
+from hrviz.scenes import SCENES
 from hrviz.viewer import gallery, launch, live, permalink
 from hrviz.viewer.permalink import Link
+from hrviz.viewer.shell import Session
 
 APP = Path(__file__).parents[2] / "app"
 
 
 @pytest.mark.parametrize("name", ["explore", "methods", "compare"])
-def test_page_runs_without_exception(name, monkeypatch):
+@pytest.mark.parametrize("image", ["scene:tissue?size=1024x1024", "scene:road?size=320x240"])
+def test_page_runs_without_exception(name, image, monkeypatch):
     testing = pytest.importorskip("streamlit.testing.v1")
-    monkeypatch.setenv("HRVIZ_IMAGE", "scene:tissue?size=1024x1024")
+    monkeypatch.setenv("HRVIZ_IMAGE", image)
     app = testing.AppTest.from_file(str(APP / "Home.py"), default_timeout=60)
     app.query_params.update({"method": "learning-to-zoom", "p.saliency": "edges", "p.task": "none"})
     app.run()
@@ -63,20 +66,53 @@ def test_only_the_served_folder_is_opened(tmp_path, monkeypatch):
     monkeypatch.setenv("HRVIZ_ROOT", str(inside))
     monkeypatch.delenv("HRVIZ_IMAGE", raising=False)
     assert gallery.permitted("good.png") == str(inside / "good.png")
-    assert "good.png" in gallery.listed()
-    for bad in (
-        "../secret.png",
-        str(tmp_path / "secret.png"),
-        "link.png",
-        "/etc/passwd",
-        "http://x/y",
-        "",
-    ):
-        with pytest.raises(HrvizError):
-            gallery.permitted(bad)
+    assert gallery.permitted("good.png#t=3") == f"{inside / 'good.png'}#t=3"
+    assert gallery.listed() == ["good.png"]  # no link that leads out
+    bad = ("../secret.png", str(tmp_path / "secret.png"), "link.png", "../secret.png#t=1",
+           "/etc/passwd", "~/x.png", "~nobody/x.png", "a\0b", "x" * 5000 + "/../../../../secret.png",
+           "http://x/y", "https://host/slide.svs", "file:///etc/a.zarr", "memory://a.zarr",
+           "https://host/a.zarr::file:///etc", "s3://bucket/a.zarr", "", "#t=3")  # fmt: skip
+    for address in bad:
+        with pytest.raises(HrvizError) as caught:
+            gallery.opened(address)
+        assert "\n" not in str(caught.value)
+    assert gallery.permitted("https://host/a.zarr") == "https://host/a.zarr"
 
 
-def test_upload_is_kept_whole_or_not_at_all(tmp_path):
+def test_the_image_the_app_was_started_with_opens_wherever_it_lies(tmp_path, monkeypatch):
+    import numpy as np
+
+    (tmp_path / "served").mkdir()
+    outside = tmp_path / "film.npy"
+    np.save(outside, np.zeros((4, 60, 80, 3), np.uint8))
+    monkeypatch.setenv("HRVIZ_ROOT", str(tmp_path / "served"))
+    monkeypatch.setenv("HRVIZ_IMAGE", str(outside))
+    assert gallery.opened(str(outside)).width == 80
+    with pytest.raises(HrvizError):
+        gallery.permitted(str(tmp_path / "other.npy"))
+    monkeypatch.delenv("HRVIZ_IMAGE")
+    with pytest.raises(HrvizError, match="outside the served folder"):
+        gallery.permitted(str(outside))
+
+
+def test_folders_that_are_one_image_are_listed_as_one(tmp_path, monkeypatch):
+    import zarr
+
+    for name in ("a.zarr", "deep/b.zarr", ".hidden/c.zarr"):
+        made = zarr.create_array(tmp_path / name, shape=(64, 64), chunks=(32, 32), dtype="u1")
+        made[:] = 1
+    slide = tmp_path / "slide"
+    slide.mkdir()
+    for n in range(3):
+        (slide / f"{n}.dcm").write_bytes(bytes(128) + b"DICM" + bytes(64))
+    for name in ("c.mp4", "d.jp2", "e.npy", "f.svs", "g.dcm", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert gallery.listed(tmp_path) == [
+        "a.zarr", "c.mp4", "d.jp2", "e.npy", "f.svs", "g.dcm", "deep/b.zarr", "slide",
+    ]  # fmt: skip
+
+
+def test_upload_is_kept_whole_or_not_at_all(monkeypatch):
     from PIL import Image
 
     data = BytesIO()
@@ -89,15 +125,40 @@ def test_upload_is_kept_whole_or_not_at_all(tmp_path):
     for name, bad in (("a.png", b""), ("b.png", b"no picture"), ("c.exe", b"MZ")):
         with pytest.raises(HrvizError) as caught:
             gallery.keep_upload(name, BytesIO(bad))
-        assert str(gallery.uploads()) not in str(caught.value)
+        assert gallery.uploads().name not in str(caught.value)
+    monkeypatch.setattr(gallery, "upload_limit", lambda: 2**10)
+    with pytest.raises(HrvizError, match=r"big\.png is larger than .* GiB"):
+        gallery.keep_upload("big.png", BytesIO(bytes(2**11)))
     assert set(gallery.uploads().iterdir()) == before
 
 
 def test_first_region_lies_inside():
-    for address in ("scene:tissue?size=100000x80000", "scene:tissue?size=300x200"):
+    small = [k.address(**k.small) for k in SCENES.values()]
+    for address in ("scene:tissue?size=100000x80000", "scene:tissue?size=300x200", *small):
         image = gallery.opened(address)
         box = gallery.first_region(image)
         assert box.intersect(image.box) == box and box.area > 0
+    slide = gallery.opened("scene:tissue?size=100000x80000")
+    boxes, _ = slide.truth.lesions()  # as ever: around the nest in the middle of the list
+    y, x = Box(*boxes[len(boxes) // 2]).centre
+    around = gallery.first_region(slide)
+    assert around.y0 <= y < around.y1 and around.x0 <= x < around.x1 and around.x0 % 4096 == 0
+
+
+def test_the_view_stays_when_only_the_moment_changes():
+    s = Session("scene:crowd?size=600x400&people=9&frames=5")
+    s.params["saliency-sampler"] = {"size": 96}
+    s.go(Box(10, 20, 110, 220))
+    s.move(t=3)
+    assert s.address.endswith("#t=3") and s.image.index == {"t": 3}
+    assert s.view == Box(10, 20, 110, 220) and s.params["saliency-sampler"] == {"size": 96}
+    link = permalink.parse(permalink.to_query(s.link()))
+    assert link.image == s.address
+    with pytest.raises(HrvizError):
+        s.move(t=9)
+    assert s.image.index == {"t": 3}
+    s.become("scene:crowd?size=700x400&people=9")
+    assert s.view is None and not s.image.axes
 
 
 def test_newest_parameters_win_and_last_result_stays():

@@ -12,6 +12,7 @@ from hrviz.errors import HrvizError
 from hrviz.forms import cli, docs
 from hrviz.method import METHODS, Control, Method
 from hrviz.results import Step
+from hrviz.scenes import SCENES
 
 
 def every_kind(
@@ -36,9 +37,9 @@ def every_kind(
 
 SYNTHETIC = Method(
     "every-kind", every_kind, "Every kind", "baselines", "I", "nobody", "An idea.",
-    method._parameters(every_kind),
+    method.parameters_of(every_kind, "every-kind"),
 )  # fmt: skip
-ALL = [SYNTHETIC, *METHODS.values()]
+ALL = [SYNTHETIC, *METHODS.values(), *SCENES.values()]
 methods = pytest.mark.parametrize("made", ALL, ids=lambda m: m.name)
 
 
@@ -88,7 +89,7 @@ def test_streamlit(made: Method):
         for p in made.params:
             if p.kind not in ("boxes", "strokes", "file") and p.relevant(wanted):
                 assert app.session_state.out[p.name] == wanted[p.name]
-        assert made.bind(app.session_state.out) == app.session_state.out
+        assert forms.bound(made, app.session_state.out) == app.session_state.out
     if made is SYNTHETIC:
         assert app.session_state.out["boxes"] == ((0, 1, 2, 3),)
         assert any("1 box drawn" in c.value for c in app.caption)
@@ -160,7 +161,7 @@ def leaves(box: Any) -> Iterator[Any]:
 
 
 # -- command line and documents ---------------------------------------------------------------
-@methods
+@pytest.mark.parametrize("made", [SYNTHETIC, *METHODS.values()], ids=lambda m: m.name)
 def test_cli(made: Method):
     for wanted in settings(made):
         words = [f"{k}={v}" for k, v in wanted.items() if v not in (None, ())]
@@ -173,7 +174,7 @@ def test_cli(made: Method):
     [
         (["count"], "is not name=value"),
         (["count=3", "count=5"], "given twice"),
-        (["count=99"], "choose 1 to 9 nodes"),
+        (["count=99"], "choose a whole number, 1 to 9 nodes"),
         (["cuont=3"], "did you mean count?"),
         (["way=thit"], "choose one of this, that"),
     ],

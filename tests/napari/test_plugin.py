@@ -14,9 +14,11 @@ import pytest
 from PIL import Image as PILImage
 
 import hrviz
+from hrviz.image.readers import sniff
 from hrviz.napari import _reader, _sample_data
 from hrviz.napari._layers import camera
 from hrviz.results import Boxes, Step
+from hrviz.scenes import SCENES
 
 pytestmark = pytest.mark.napari
 pytest.importorskip("napari")
@@ -41,7 +43,16 @@ def test_manifest_lists_the_samples():
     from npe2 import PluginManifest
 
     keys = {s.key for s in PluginManifest.from_file(YAML).contributions.sample_data}
-    assert keys == {"tissue", "gigapixel", "retina", "ihc"}
+    assert keys == {*SCENES, "gigapixel", "retina", "ihc"}
+
+
+def test_manifest_claims_what_readers_open():
+    from npe2 import PluginManifest
+
+    (reader,) = PluginManifest.from_file(YAML).contributions.readers
+    assert reader.accepts_directories
+    ours = {p.removeprefix("*") for p in reader.filename_patterns}
+    assert {*sniff.IMAGE_SUFFIXES, ".npy", ".jp2", ".j2k", ".mp4", ".mov", ".zarr"} <= ours
 
 
 # -- reader -----------------------------------------------------------------------------------
@@ -211,7 +222,7 @@ def test_a_bad_scene_becomes_one_sentence(sentences: list[str]):
     assert len(sentences) == 1
 
 
-@pytest.mark.parametrize("sample", ["tissue", "gigapixel", "retina", "ihc"])
+@pytest.mark.parametrize("sample", [*SCENES, "gigapixel", "retina", "ihc"])
 def test_samples(sample: str, sentences: list[str]):
     ((_, keywords, kind),) = getattr(_sample_data, sample)()
     assert kind == "image"

@@ -87,8 +87,7 @@ def saliency_map(
         case "truth":
             if view.truth is None:
                 raise HrvizError(f"{view.image.name} has no truth: choose another saliency source")
-            mask = (view.truth.mask(view.box, _size(view)) > 0).astype(np.float64)
-            values, badge = _to_nodes(mask, nodes), "oracle: the scene's truth"
+            values, badge = _to_nodes(_truth(view), nodes), "oracle: the scene's truth"
         case "drawn":
             if not boxes and not strokes:
                 raise HrvizError(
@@ -132,6 +131,30 @@ def _trained(view: ImageView, nodes: tuple[int, int]) -> np.ndarray:
     pixels = view.read((max(8, h), max(8, w)))
     logits = nets.run(NETWORK, torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous())
     return saliency_from_logits(logits, nodes)[0].double().numpy()
+
+
+def _truth(view: ImageView) -> np.ndarray:
+    """Where the scene's objects are: its mask, else the density of its objects.
+
+    Every object has the same weight, spread evenly over its box, as in the density maps that
+    counting networks learn.
+    """
+    size = _size(view)
+    if "mask" in view.truth.knows:
+        return np.asarray((view.truth.mask(view.box, size) > 0).astype(np.float64))
+    if "boxes" in view.truth.knows:
+        boxes = view.truth.boxes(view.box).boxes
+    else:
+        points, _ = view.truth.points(view.box)
+        boxes = np.concatenate([points - 0.5, points + 0.5], axis=1)
+    origin, scale = np.array(view.box[:2]), np.array(size) / (view.height, view.width)
+    low, high = (boxes[:, :2] - origin) * scale, (boxes[:, 2:] - origin) * scale
+    rows, columns = (
+        np.clip(np.minimum(high[:, k, None], np.arange(n) + 1)
+                - np.maximum(low[:, k, None], np.arange(n)), 0, None)
+        for k, n in enumerate(size)
+    )  # fmt: skip
+    return np.asarray(rows.T @ (columns / np.prod(high - low, axis=1)[:, None]))
 
 
 def _edges(grey: np.ndarray) -> np.ndarray:

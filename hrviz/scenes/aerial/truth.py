@@ -41,6 +41,7 @@ class AerialTruth(Truth):
         self.label = "airport" if world.airports else "no airport"
         self.labels = ("no airport", "airport")
         self.classes, self.objects = dict(CLASSES), dict(OBJECTS)
+        self.kinds = {1: OBJECTS[1]}
         self.knows = frozenset({"label", "mask", "points", "boxes"})
 
     def _metres(self, box: Box | None, what: str) -> tuple[float, float, float, float]:

@@ -39,6 +39,7 @@ class CrowdTruth(Truth):
         self._crowd = crowd
         self.classes = {}
         self.objects = {PERSON: "person", HEAD: "head"}
+        self.kinds, self.unit = {PERSON: "head"}, "people"
         self.knows = frozenset({"label", "points", "boxes"})
 
     @cached_property

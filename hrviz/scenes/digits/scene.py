@@ -172,6 +172,7 @@ class DigitsTruth(Truth):
         self.labels = tuple(range(LARGEST_SUM + 1))
         self.classes = {0: "background", **{d + 1: f"digit {d}" for d in range(10)}}
         self.objects = {d: str(d) for d in range(10)}
+        self.kinds = dict(self.objects)
         self.knows = frozenset({"label", "mask", "points", "boxes"})
 
     def mask(self, box: Box, size: tuple[int, int]) -> np.ndarray:

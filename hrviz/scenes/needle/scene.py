@@ -132,6 +132,7 @@ class NeedleTruth(Truth):
         self.label = "present" if planted.needles else "absent"
         self.classes = {0: "background", 1: kind, 2: "look-alike"}
         self.objects = {1: kind, 2: "look-alike"}
+        self.kinds = dict(self.objects)
         self.knows = frozenset({"label", "mask", "points", "boxes"})
 
     def mask(self, box: Box, size: tuple[int, int]) -> np.ndarray:

@@ -53,6 +53,7 @@ class RoadTruth(Truth):
         self.label = int(world.sign) if world.sign in LIMITS else "none"
         self.classes = {0: "background", 1: "speed-limit sign"}
         self.objects = dict(OBJECTS)
+        self.kinds, self.unit = dict(OBJECTS), "km/h" if self.label != "none" else ""
         self.knows = frozenset({"label", "mask", "points", "boxes"})
 
     def mask(self, box: Box, size: tuple[int, int]) -> np.ndarray:

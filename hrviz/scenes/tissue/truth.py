@@ -41,6 +41,7 @@ class TissueTruth(Truth):
         self.labels = ("normal", "tumour")
         self.classes = dict(CLASSES)
         self.objects = {1: "tumour nest"}
+        self.kinds = {0: "other cell", 1: "tumour cell", 2: "lymphocyte"}
         self.knows = frozenset({"label", "mask", "points", "boxes"})
 
     @property

@@ -274,6 +274,7 @@ class VesselsTruth(Truth):
         self.labels = ("healthy", "lesions")
         self.classes = {0: "other", ARTERY: "artery", VEIN: "vein"}
         self.objects = {1: "optic disc", **KINDS}
+        self.kinds = {ARTERY: "fork of an artery", VEIN: "fork of a vein"}
         self.knows = frozenset({"label", "mask", "points", "boxes"})
 
     def mask(self, box: Box, size: tuple[int, int]) -> np.ndarray:

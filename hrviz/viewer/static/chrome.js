@@ -104,5 +104,6 @@ function zoomText(scale, pixelSize) {
   const own = d >= 1.05 ? `1 : ${d < 10 ? d.toFixed(1) : thin(Math.round(d))}` : scale > 1.05 ? `${scale.toFixed(1)}\u00d7` : '1 : 1';
   if (!pixelSize) return own;
   const um = pixelSize * d;
-  return `${own}  \u00b7  ${um >= 100 ? thin(Math.round(um)) : um.toPrecision(2)} \u00b5m/px`;
+  const [size, unit] = um < 1e3 ? [um, '\u00b5m'] : um < 1e5 ? [um / 1e3, 'mm'] : [um / 1e6, 'm'];
+  return `${own}  \u00b7  ${size >= 100 ? thin(Math.round(size)) : size.toPrecision(2)} ${unit}/px`;
 }

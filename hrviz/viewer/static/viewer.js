@@ -51,6 +51,9 @@ export function mount(element, model) {
   );
   let drawing = null;
 
+  const described = () =>
+    `${image.name || 'Image'}, ${image.width} by ${image.height} pixels: drag or arrows pan, wheel or plus and minus zoom, 0 shows all, O shows or hides overlays`;
+
   function open() {
     if (viewer) viewer.destroy();
     p.image.replaceChildren();
@@ -89,10 +92,7 @@ export function mount(element, model) {
       gestureSettingsPen: { clickToZoom: false, dblClickToZoom: true },
     });
     viewer.canvas.setAttribute('role', 'application');
-    viewer.canvas.setAttribute(
-      'aria-label',
-      `${image.name || 'Image'}, ${image.width} by ${image.height} pixels: drag or arrows pan, wheel or plus and minus zoom, 0 shows all, O shows or hides overlays`,
-    );
+    viewer.canvas.setAttribute('aria-label', described());
     viewer.addHandler('open', () => {
       viewer.viewport.goHome(true);
       atHome = true;
@@ -126,6 +126,30 @@ export function mount(element, model) {
       scale: () => view().scale,
       redraw: () => { p.clear.hidden = !drawing || drawing.count === 0; redraw(); },
       changed: (value) => model.set('drawings', value),
+    });
+  }
+
+  /**
+   * Another picture of the same series and size (a frame, other channels, another seed): its tiles
+   * come over the old ones, which go when the new picture is whole. Nothing flickers or moves.
+   */
+  function replace() {
+    complain(null);
+    viewer.addTiledImage({
+      tileSource: tileSource(image, model, { start, end, fail: complain }),
+      success: ({ item }) => {
+        const settled = () => {
+          if (!item.getFullyLoaded()) return;
+          const at = viewer.world.getIndexOfItem(item);
+          for (let k = 0; k < at; k++) viewer.world.removeItem(viewer.world.getItemAt(0));
+        };
+        item.addHandler('fully-loaded-change', settled);
+        settled();
+        // faster than tiles can come: the one that has waited longest stays as the ground
+        while (viewer.world.getItemCount() > 3) viewer.world.removeItem(viewer.world.getItemAt(1));
+        viewer.canvas.setAttribute('aria-label', described());
+        redraw();
+      },
     });
   }
 
@@ -225,7 +249,7 @@ export function mount(element, model) {
 
   function retry() {
     complain(null);
-    if (ready()) viewer.world.getItemAt(0).reset();
+    for (let k = 0; ready() && k < viewer.world.getItemCount(); k++) viewer.world.getItemAt(k).reset();
     for (const { raster } of overlays.items.values()) if (raster && raster.tiles) raster.tiles.failed.clear();
     redraw();
   }
@@ -365,7 +389,13 @@ export function mount(element, model) {
     const { url, ...geometry } = data.image;
     const key = JSON.stringify(geometry.id ? geometry : data.image);
     const fresh = key !== seen.image;
-    if (fresh) {
+    const picture = data.image;
+    if (fresh && ready() && picture.series !== undefined && image.series === picture.series
+      && image.width === picture.width && image.height === picture.height) {
+      seen.image = key;
+      image = { ...picture };
+      replace();
+    } else if (fresh) {
       seen = { drawings: '', viewport: '', image: key };
       flown = undefined;
       image = { ...data.image };
