@@ -17,7 +17,16 @@ from hrviz.scenes.dataset import SceneDataset, dataset
 from hrviz.scenes.scene import MAX_SIDE, REGISTERED, Scene, SceneKind
 from hrviz.scenes.truth import Objects, Truth
 
-__all__ = ["SCENES", "Objects", "Scene", "SceneDataset", "SceneKind", "Truth", "dataset", "open_scene"]
+__all__ = [
+    "SCENES",
+    "Objects",
+    "Scene",
+    "SceneDataset",
+    "SceneKind",
+    "Truth",
+    "dataset",
+    "open_scene",
+]
 
 
 class _Scenes(Mapping[str, SceneKind]):

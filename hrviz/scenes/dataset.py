@@ -37,9 +37,7 @@ class SceneDataset(Sequence["Image"]):
         if scene not in SCENES:
             raise HrvizError(f"scene {scene!r} is not known: there are {', '.join(SCENES)}")
         if split not in FIRST_SEED:
-            raise HrvizError(
-                f"split {split!r} is not known: there are {', '.join(FIRST_SEED)}"
-            )
+            raise HrvizError(f"split {split!r} is not known: there are {', '.join(FIRST_SEED)}")
         if not 1 <= n <= PER_SPLIT:
             raise HrvizError(f"n={n} pictures is out of range: choose 1 to {PER_SPLIT}")
         if "seed" in params:
@@ -49,7 +47,9 @@ class SceneDataset(Sequence["Image"]):
         values = dict(kind.small)
         for name, value in params.items():
             if name not in known:
-                raise HrvizError(f"scene:{scene} has no parameter {name!r}: it has {', '.join(known)}")
+                raise HrvizError(
+                    f"scene:{scene} has no parameter {name!r}: it has {', '.join(known)}"
+                )
             values[name] = known[name].check(value)
         first = FIRST_SEED[split]
         self.scene, self.split = scene, split

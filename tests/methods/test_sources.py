@@ -14,13 +14,16 @@ from PIL import Image as PILImage
 
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
-from hrviz.methods.downsampling.sources import adjust, saliency_map
+from hrviz.methods.downsampling.sources import _truth, adjust, saliency_map
+from hrviz.scenes.truth import Objects
 
 NODES = (9, 13)
 
 
 class Disc:
     """Truth with one disc."""
+
+    knows = frozenset({"mask"})
 
     def __init__(self, y: float, x: float, radius: float) -> None:
         self.y, self.x, self.radius = y, x, radius
@@ -30,6 +33,21 @@ class Disc:
         x = box.x0 + (np.arange(size[1]) + 0.5) * box.width / size[1]
         near = (y[:, None] - self.y) ** 2 + (x[None] - self.x) ** 2
         return (near < self.radius**2).astype(np.uint8)
+
+
+class Crowd:
+    """Truth without a mask: boxes and points."""
+
+    def __init__(self, *boxes: tuple[float, float, float, float], knows: str = "boxes") -> None:
+        self.known = np.array(boxes, float)
+        self.knows = frozenset({knows})
+
+    def boxes(self, box: Box) -> Objects:
+        return Objects(self.known, np.ones(len(self.known), np.int64), {1: "person"})
+
+    def points(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
+        centres = (self.known[:, :2] + self.known[:, 2:]) / 2
+        return centres, np.ones(len(centres), np.int64)
 
 
 def centre(values: np.ndarray, box: Box) -> tuple[float, float]:
@@ -222,3 +240,25 @@ def test_adjust_shapes_and_mixes() -> None:
     np.testing.assert_allclose(adjust(values, 1, 1), np.full((2, 2), 7 / 16))
     np.testing.assert_allclose(adjust(values, 1, 0.5), values / 8 + 7 / 32)
     np.testing.assert_allclose(adjust(np.zeros((2, 2)), 3, 0), 1)
+
+
+@pytest.mark.parametrize("knows", ["boxes", "points"])
+def test_truth_without_a_mask_is_a_density_of_its_objects(knows: str) -> None:
+    """Every object weighs one, spread over its box, counted by hand pixel by pixel."""
+    people = [(10.0, 20.0, 50.0, 44.0), (12.5, 21.0, 14.0, 23.5), (60.0, 100.0, 61.0, 101.0)]
+    image = image_of(np.zeros((80, 128, 3), np.uint8), truth=Crowd(*people, knows=knows))
+    density = _truth(image.view())
+    assert density.shape == (80, 128)  # a pixel each
+    assert density.sum() == pytest.approx(3)
+    if knows == "points":
+        return
+    expected = np.zeros((80, 128))
+    for y0, x0, y1, x1 in people:
+        for y in range(80):
+            for x in range(128):
+                high = max(0.0, min(y + 1, y1) - max(y, y0))
+                wide = max(0.0, min(x + 1, x1) - max(x, x0))
+                expected[y, x] += high * wide / ((y1 - y0) * (x1 - x0))
+    assert np.allclose(density, expected)
+    found = saliency_map(image.view(), "truth", NODES)
+    assert found.values.max() > 0 and found.source == "oracle: the scene's truth"

@@ -20,6 +20,7 @@ class Rectangles:
 
     def __init__(self, *boxes: tuple[float, float, float, float]) -> None:
         self.boxes = [Box(*b) for b in boxes]
+        self.objects = {1: "tumour nest"}
 
     def mask(self, box: Box, size: tuple[int, int]) -> np.ndarray:
         y = (box.y0 + (np.arange(size[0]) + 0.5) * box.height / size[0])[:, None]
@@ -126,3 +127,15 @@ def test_unwarp_carries_an_answer_back_where_it_was_seen(size: tuple[int, int]) 
         cell = max(400 / size[0], 500 / size[1])
         assert np.abs(error).max() < 0.25 * cell  # interpolation of a bent map
         assert abs(error.mean()) < 0.02 * cell  # and no shift
+
+
+def test_a_scene_without_tumour_has_false_alarms_only() -> None:
+    view = view_of((10, 10, 30, 30))
+    view.truth.objects = {1: "car"}
+    predicted = np.zeros((100, 100))
+    predicted[:20, :50] = 0.9
+    (step,) = task.score(view, HeatMap(predicted.astype(np.float32), view.box))
+    assert step.result.values == {"false_positive_share": pytest.approx(0.1)}
+    assert "no tumour" in step.note and "task to none" in step.note
+    assert not task.suits(view.truth)
+    assert task.suits(None)

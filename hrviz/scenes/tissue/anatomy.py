@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from hrviz.scenes.noise import Raster, lattice_hash, octaves, uniform
 from hrviz.scenes.tissue import nuclei as cells
 from hrviz.scenes.tissue.blobs import FAR, Blobs, field, harmonics
 from hrviz.scenes.tissue.layout import WARP_REACH, Layout
-from hrviz.scenes.noise import Raster, lattice_hash, octaves, uniform
 from hrviz.scenes.tissue.stain import PERIOD
 
 GRID = 8

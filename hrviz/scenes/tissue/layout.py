@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
-from hrviz.scenes.tissue.blobs import Blobs, field, harmonics
 from hrviz.scenes.noise import Raster, lattice_hash, octaves, uniform
+from hrviz.scenes.tissue.blobs import Blobs, field, harmonics
 
 MAP = 384  # longest side of the coarse maps of the slide that planning works on
 LOBULE_PITCH, LYMPH_PITCH = 8200, 4600

@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from hrviz.geometry import Box
+from hrviz.scenes.noise import Raster, lattice_hash, uniform
 from hrviz.scenes.tissue import nuclei as cells
 from hrviz.scenes.tissue.anatomy import EPITHELIUM, Anatomy, anatomy, block_raster, fat
 from hrviz.scenes.tissue.layout import Layout
-from hrviz.scenes.noise import Raster, lattice_hash, uniform
 
 SPARSE_UP_TO = 32  # downsample: cells of the stroma are listed up to here, their mean is beyond
 _BLOCK = 256  # lists of nuclei are made in blocks of 256 x 256 samples of 8 px

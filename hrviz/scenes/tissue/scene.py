@@ -25,12 +25,12 @@ from typing import Annotated, Any
 import numpy as np
 
 from hrviz.method import Control
+from hrviz.scenes.noise import Raster, octaves, upsample
+from hrviz.scenes.scene import BLOCK, Height, Scene, SceneSeed, Width, scene
 from hrviz.scenes.tissue import nuclei as cells
 from hrviz.scenes.tissue import stain
 from hrviz.scenes.tissue.anatomy import EPITHELIUM, Anatomy, anatomy, block_raster, fat
 from hrviz.scenes.tissue.layout import Layout
-from hrviz.scenes.noise import Raster, octaves, upsample
-from hrviz.scenes.scene import BLOCK, Height, Scene, SceneSeed, Width, scene
 from hrviz.scenes.tissue.population import SPARSE_UP_TO, populations
 from hrviz.scenes.tissue.truth import TissueTruth
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
+from hrviz.scenes.noise import Raster
 from hrviz.scenes.tissue.anatomy import warp_field
 from hrviz.scenes.tissue.blobs import field
 from hrviz.scenes.tissue.layout import WARP_REACH, Layout
-from hrviz.scenes.noise import Raster
 from hrviz.scenes.tissue.population import nuclei_in
 from hrviz.scenes.truth import Objects, Truth
 
