@@ -19,11 +19,14 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 SLIDE = "scene%3Atissue%3Fsize%3D100000x100000"
+FILM = "scene%3Acrowd%3Fsize%3D3000x2000%26people%3D300%26frames%3D50%23t%3D12"
 PICTURES = {
     "explore_light": f"?image={SLIDE}&theme=light",
     "methods_dark": f"methods?image={SLIDE}&theme=dark",
     "compare_dark": f"compare?image={SLIDE}&theme=dark",
+    "film_dark": f"?image={FILM}&theme=dark",
 }
+TRUTH = {"film_dark": ("Objects", "Answer")}  # pressed before the picture is taken
 
 
 def _settle(page: Page, seconds: float) -> None:
@@ -56,6 +59,9 @@ def main() -> None:
                 page = browser.new_page(viewport={"width": 1280, "height": 720})
                 page.goto(f"http://127.0.0.1:{port}/{link}")
                 _settle(page, 60)
+                for button in TRUTH.get(name, ()):
+                    page.get_by_role("button", name=button, exact=True).click()
+                    _settle(page, 20)
                 page.screenshot(path=OUT / f"{name}.png")
                 page.close()
             browser.close()

@@ -133,7 +133,9 @@ class Param:
             c = self.control
             assert c.minimum is not None and c.maximum is not None
             if not c.minimum <= checked <= c.maximum:
-                raise HrvizError(f"{self.name}={checked:.10g} is out of range: choose {self.allowed}")
+                raise HrvizError(
+                    f"{self.name}={checked:.10g} is out of range: choose {self.allowed}"
+                )
         return checked
 
     def _coerce(self, value: Any) -> Any:
@@ -363,9 +365,7 @@ def parameters_of(function: Callable[..., Any], owner: str) -> tuple[Param, ...]
         else:
             kind = typing.cast(Kind, {bool: "flag", int: "integer", float: "number"}[base])
         if kind in ("number", "integer") and (control.minimum is None or control.maximum is None):
-            raise TypeError(
-                f"{owner}: parameter {p.name} needs a minimum and a maximum"
-            )
+            raise TypeError(f"{owner}: parameter {p.name} needs a minimum and a maximum")
         param = Param(p.name, kind, p.default, control, choices)
         if kind != "file":
             param.check(p.default)

@@ -138,15 +138,26 @@ def _locate(scope: Scope, headers: dict[bytes, bytes]) -> tuple[ImageTiles, int,
     tiles = IMAGES.get(identifier)
     if tiles is None:
         raise _Refusal(404, "This picture is no longer held by the server: reload the page.")
+    return tiles, *tile_address(place, ".jpg")
+
+
+def tile_address(place: str, suffix: str) -> tuple[int, int, int]:
+    """Level, column and row of `LEVEL/COLUMN_ROW.suffix`.
+
+    Raises
+    ------
+    TileError
+        When it is not that.
+    """
     level, _, name = place.partition("/")
-    column, _, row = name.removesuffix(".jpg").partition("_")
+    column, _, row = name.removesuffix(suffix).partition("_")
     numbers = (level, column, row)
-    if not name.endswith(".jpg") or not all(
+    if not name.endswith(suffix) or not all(
         n.isascii() and n.isdigit() and len(n) < 10 for n in numbers
     ):
-        raise _Refusal(404, "No such tile: an address ends in LEVEL/COLUMN_ROW.jpg.")
+        raise TileError(f"no such tile: an address ends in LEVEL/COLUMN_ROW{suffix}")
     z, x, y = (int(n) for n in numbers)
-    return tiles, z, x, y
+    return z, x, y
 
 
 async def _disconnected(receive: Receive) -> None:

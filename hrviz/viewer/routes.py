@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from hrviz.viewer.assets import viewer_hash, viewer_js
-from hrviz.viewer.image_route import CACHE_CONTROL, IMAGE_TILES, TileLane
+from hrviz.viewer.image_route import CACHE_CONTROL, IMAGE_TILES, TileLane, tile_address
 from hrviz.viewer.pyramid import TileError
 from hrviz.viewer.registry import (
     IMAGES,
@@ -106,7 +106,7 @@ def map_tile(request: Request) -> Response:
     if isinstance(found, Response):
         return found
     p = request.path_params
-    z, x, y = p["z"], p["x"], p["y"]
+    z, x, y = tile_address(p["place"], ".png")
     found.pyramid.window(z, x, y)  # a tile outside is refused before anything is kept
     key = (p["token"], p["version"], z, x, y)
     data, mime = ENCODED.get(key, lambda: (found.png(z, x, y), "image/png"))
@@ -139,9 +139,7 @@ def routes() -> list[Route]:
     """The viewer's routes, for `st.App(..., routes=routes())` or any Starlette app."""
     return [
         Route(PREFIX + "/image/{rest:path}", IMAGE_TILES),
-        Route(
-            PREFIX + "/map/{token}/{version}/{z:int}/{x:int}_{y:int}.png", map_tile, methods=["GET"]
-        ),
+        Route(PREFIX + "/map/{token}/{version}/{place:path}", map_tile, methods=["GET"]),
         Route(PREFIX + "/static/{hash}/viewer.js", viewer_module, methods=["GET"]),
         Route(PREFIX + "/health", health, methods=["GET"]),
     ]

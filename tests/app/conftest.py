@@ -54,7 +54,7 @@ def server(tmp_path_factory):
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(120):
+        for _ in range(480):  # two minutes: the machine may be busy with other things
             if process.poll() is not None:
                 pytest.fail(f"the app ended: {log.read_text()}")
             try:

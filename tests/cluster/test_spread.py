@@ -32,13 +32,21 @@ PATCHES: dict[str, Any] = {
 }  # fmt: skip
 
 
+MAIN = sys.modules["__main__"]
+
+
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """A scheduler with two worker processes of one thread each."""
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
-    ) as local:  # fmt: skip
-        yield local.scheduler_address
+    """A scheduler with two worker processes of one thread each.
+
+    A new process first runs what `__main__` was; Streamlit's page tests put a page of the app there.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "__main__", MAIN)
+        with distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as local:
+            yield local.scheduler_address
 
 
 @pytest.fixture(scope="module")
