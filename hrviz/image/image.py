@@ -7,7 +7,8 @@ import html
 import io
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from hrviz.image.view import ImageView
 
 COARSEST = 1024  # napari and thumbnails hold the coarsest level whole: keep it under this side
-MAX_BENEATH = 2**31  # stored pixels under one tile of a virtual level: about half a minute's work
+MAX_BENEATH = 2**31  # stored pixels under a window of a virtual level: about half a minute's work
+FETCH = 2**14  # pixels decoded in the time that it takes to ask for a tile
+MAX_WINDOW = 2**30  # bytes of one window: 64 megapixels of four channels of 32 bit
 CHUNK = 1024  # dask and napari chunks near this side (measured optimum, DESIGN)
 
 
@@ -125,6 +128,13 @@ class LevelArray(Lazy):
         return self[:, :].astype(dtype or self.dtype)
 
 
+def _in_proportion(full: Level, level: Level) -> bool:
+    """Whether a stored level has the shape of the full one, but for rounding and padding."""
+    found = (level.height, level.width)
+    expected = (full.height * level.width / full.width, full.width * level.height / full.height)
+    return any(abs(f - e) <= 2 + e / 20 for f, e in zip(found, expected, strict=True))
+
+
 def _range(key: Any, n: int) -> slice:
     if isinstance(key, slice):
         start, stop, step = key.indices(n)
@@ -181,7 +191,7 @@ class Image:
         self.channel_choice: tuple[tuple[int, ...], dict[int, Limits]] | None = None
         self.axes, self.index = dict(reader.axes), dict(reader.at)
         self.frame_rate, self.extent = reader.frame_rate, reader.extent
-        levels = list(reader.levels)
+        levels = list(takewhile(partial(_in_proportion, reader.levels[0]), reader.levels))
         self.stored_levels = len(levels)
         while max(levels[-1].height, levels[-1].width) > COARSEST:
             last = levels[-1]
@@ -278,12 +288,7 @@ class Image:
         def compute() -> np.ndarray:
             if level < self.stored_levels:
                 return np.ascontiguousarray(self.reader.read(level, y, x, h, w))
-            _, _, _, sh, sw = self.stored_window(level, y, x, h, w)
-            if sh * sw > MAX_BENEATH:
-                raise HrvizError(
-                    f"{self.name} has no coarse levels stored, and this view would decode "
-                    f"{sh * sw / 1e9:.0f} gigapixels: zoom in, or make a pyramid with hrviz convert"
-                )
+            self._check_beneath(level, y, x, h, w)
             finer = self.levels_info[level - 1]
             source = self._assemble(
                 level - 1,
@@ -295,6 +300,16 @@ class Image:
             return halve(source)
 
         return TILES.get((self.reader.identity, level, row, column), compute)
+
+    def _check_beneath(self, level: int, y: int, x: int, height: int, width: int) -> None:
+        stored, _, _, h, w = self.stored_window(level, y, x, height, width)
+        th, tw = self.levels_info[stored].tile
+        work = h * w * max(1.0, FETCH / (th * tw))
+        if level >= self.stored_levels and work > MAX_BENEATH:
+            raise HrvizError(
+                f"{self.name} has no coarse levels stored, and this view would decode "
+                f"{h * w / 1e9:.0f} gigapixels: zoom in, or make a pyramid with hrviz convert"
+            )
 
     def _assemble(self, level: int, y: int, x: int, height: int, width: int) -> np.ndarray:
         th, tw = self.levels_info[level].tile
@@ -363,8 +378,17 @@ class Image:
             )
         if height <= 0 or width <= 0:
             return np.empty((max(height, 0), max(width, 0), self.channels), self.dtype)
+        needed = height * width * self.channels * self.dtype.itemsize
+        if needed > MAX_WINDOW:
+            raise HrvizError(
+                f"{width} x {height} pixels of level {level} of {self.name} are "
+                f"{needed / 2**30:.1f} GiB, at most {MAX_WINDOW / 2**30:.0f} is read at once: "
+                "choose a smaller box, or make a pyramid with hrviz convert"
+            )
+        self._check_beneath(level, y, x, height, width)
+        pixels = self._assemble(level, y, x, height, width)
         self.record(level, y, x, height, width, log)
-        return self._assemble(level, y, x, height, width)
+        return pixels
 
     def best_level(self, downsample: float) -> int:
         """The coarsest level that is at least as fine as `downsample`."""

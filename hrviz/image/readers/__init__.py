@@ -44,7 +44,7 @@ def split_address(uri: str) -> tuple[str, dict[str, int]]:
     >>> split_address("stack.ome.tif#t=3&z=5"), split_address("slide #2.svs")
     (('stack.ome.tif', {'t': 3, 'z': 5}), ('slide #2.svs', {}))
     """
-    found = re.fullmatch(r"(.*)#([a-z]=\d{1,9}(?:&[a-z]=\d{1,9})*)", uri, re.DOTALL)
+    found = re.fullmatch(r"(.*)#([a-z]=[0-9]{1,9}(?:&[a-z]=[0-9]{1,9})*)", uri, re.DOTALL)
     if not found:
         return uri, {}
     pairs = (pair.split("=") for pair in found[2].split("&"))

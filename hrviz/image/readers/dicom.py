@@ -26,6 +26,7 @@ for _name in ("pydicom", "wsidicom"):
 
 _SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 _JPEG = "1.2.840.10008.1.2.4.50"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _MOST_FILES = 1000  # looked at in a folder
 _CACHE_BYTES = 16 << 20  # tiles are cached by `Image`; this one serves windows across tiles
 
@@ -68,6 +69,7 @@ class DicomReader(Reader):
         try:
             with quiet():
                 files = series(path)
+                _refuse_deflated(files[0])
                 if _kind(files[0])[0] == _SLIDE:
                     try:
                         import wsidicom  # noqa: F401 - as above
@@ -133,11 +135,23 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def _refuse_deflated(path: Path) -> None:
+    """Raise for files packed as a whole: pydicom unpacks them at once, to whatever size."""
+    from pydicom.filereader import read_file_meta_info
+
+    if str(read_file_meta_info(path).get("TransferSyntaxUID", "")) == _DEFLATED:
+        raise HrvizError(
+            f"{short(path)} is DICOM in the deflated coding, which hrviz does not unpack; export it "
+            "uncompressed: dcmconv +te FILE image.dcm"
+        )
+
+
 def _kind(path: Path) -> tuple[str, str]:
     """(SOP class, series) of a DICOM file, reading its first elements only; empty where unknown."""
     from pydicom.filereader import read_partial
 
     try:
+        _refuse_deflated(path)
         with path.open("rb") as file:
             header = read_partial(
                 file,

@@ -249,7 +249,7 @@ def _check_codestream(path: Path) -> None:
         (siz, _, _, x1, y1, x0, y0, tw, th) = struct.unpack(">HHHIIIIII", head[2:32])
         (components,) = struct.unpack(">H", head[40:42])
         wide, high = _code_block(head)
-    except (struct.error, ValueError):
+    except (struct.error, ValueError, IndexError):
         siz = 0
     if siz != 0xFF51 or not (x0 < x1 and y0 < y1 and tw and th and components):
         raise HrvizError(
@@ -279,7 +279,7 @@ def _seek_codestream(file: Any, path: Path) -> None:
             return
         if length < 8:
             return
-        file.seek(start + length)
+        file.seek(min(start + length, end))
 
 
 def _code_block(head: bytes) -> tuple[int, int]:

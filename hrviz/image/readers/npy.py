@@ -12,7 +12,7 @@ import numpy as np
 from hrviz.errors import HrvizError
 from hrviz.image.readers.array_axes import displayable, guess_axes, to_picture
 from hrviz.image.readers.base import Level, Reader, check_index
-from hrviz.image.readers.sniff import first_line, short
+from hrviz.image.readers.sniff import first_line, refuse_shrunk, short
 
 TILE = 512
 
@@ -42,6 +42,7 @@ class NpyReader(Reader):
     def __init__(self, path: Path, uri: str, at: Mapping[str, int]) -> None:
         self.uri, self.name, self._path = uri, path.name, path
         status = path.stat()
+        self._file = status.st_dev, status.st_ino
         shape, fortran, dtype, start = self._header()
         self._check(shape, dtype, status.st_size, start)
         axes = guess_axes(shape)
@@ -58,6 +59,7 @@ class NpyReader(Reader):
         self.identity = f"{path}:{status.st_size}:{status.st_mtime_ns}" + (
             f"#{index}" if index else ""
         )
+        self._end = start + math.prod(shape) * dtype.itemsize
         self._pixels: np.ndarray | None = np.load(path, mmap_mode="r", allow_pickle=False)
         size = dict(zip(axes, shape, strict=True))
         height, width, self.channels = size["y"], size["x"], size.get("c", 1)
@@ -117,6 +119,7 @@ class NpyReader(Reader):
         pixels = self._pixels
         if pixels is None:
             raise HrvizError(f"{self.name} is closed; open it again")
+        refuse_shrunk(self._path, self._file, self._end)
         parts: dict[str, Any] = {"y": slice(y, y + height), "x": slice(x, x + width)}
         parts |= {"c": slice(None), **self.at}
         window = np.array(pixels[tuple(parts[a] for a in self._axes)], copy=True)

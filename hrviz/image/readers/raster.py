@@ -18,6 +18,8 @@ from hrviz.errors import HrvizError
 from hrviz.image.readers.base import Level, Reader
 from hrviz.image.readers.sniff import first_line, short
 
+_BAND = 512  # rows
+
 # EXIF orientation -> (transpose, flip rows, flip columns) that make the picture upright.
 _ORIENTATION = {
     1: (False, False, False),
@@ -129,6 +131,12 @@ class RasterReader(Reader):
                 "convert it to a tiled TIFF (vips tiffsave FILE image.tif --tile --pyramid "
                 "--compression jpeg) or raise HRVIZ_MAX_PIXELS"
             )
+        if self._most_pixels() < width * height:
+            raise HrvizError(
+                f"{short(self._path)} is truncated or damaged: it says {width} x {height} pixels, "
+                f"more than its {self._path.stat().st_size:,} bytes can hold; copy or download it "
+                "again"
+            )
         if image.mode not in _MODES:
             raise HrvizError(
                 f"{short(self._path)} has pixels of type {image.mode}; save it as RGB or grey"
@@ -165,6 +173,15 @@ class RasterReader(Reader):
         if self._kind == "png" and self._png_depth() == 16 and self.dtype == np.uint8:
             self.metadata["depth"] = "16 bit, shown with 8 (convert to TIFF to keep 16)"
 
+    def _most_pixels(self) -> int:
+        """More pixels than a file of this size and kind can hold, however simple they are."""
+        size = self._path.stat().st_size
+        if self._kind == "png":  # deflate: at most 1032 bytes from one; 1 bit a pixel
+            return size * 1032 * 8
+        if self._kind == "jpeg":  # one bit for each block of 8 x 8
+            return size * 8 * 64 + 64 * 2**17  # and what a rim of blocks may overhang
+        return size * {"gif": 4096, "bmp": 128}.get(self._kind, 2**24)
+
     def _png_depth(self) -> int:
         with self._path.open("rb") as file:
             return file.read(25)[24]
@@ -176,11 +193,14 @@ class RasterReader(Reader):
                 scale = int(info.downsample)
                 image.draft(None, (image.size[0] // scale, image.size[1] // scale))
             image.load()
-            if image.mode != self._mode:
-                image = image.convert(self._mode)
-            pixels = np.asarray(image)
-        if pixels.ndim == 2:
-            pixels = pixels[..., None]
+            pixels = np.empty((image.height, image.width, self.channels), self.dtype)
+            # in bands: Pillow's own pixels take four bytes each, once is enough
+            for top in range(0, image.height, _BAND):
+                band = image.crop((0, top, image.width, min(image.height, top + _BAND)))
+                band = band if band.mode == self._mode else band.convert(self._mode)
+                pixels[top : top + _BAND] = np.asarray(band).reshape(
+                    band.height, band.width, self.channels
+                )
         transpose, rows, columns = self._turn
         if transpose:
             pixels = pixels.swapaxes(0, 1)

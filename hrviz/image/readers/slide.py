@@ -9,6 +9,7 @@ as 4.0001 a window lands between the level's pixels and is interpolated.
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,19 @@ from hrviz.image.readers.tiff import TiffReader
 
 _CACHE_BYTES = 32 << 20
 _SIDES = ("height", "width")
+_MOST_TILE = 2**26  # pixels; OpenSlide ends the whole process where it gets no memory for one
+_MOST_PARTS = 100_000
+# How many files, images or levels the text of a slide promises; OpenSlide allocates by them.
+_COUNTS = re.compile(
+    rb"^\s*(NoJpegColumns|NoJpegRows|NoLayers|IMAGENUMBER_[XY]|(?:NON)?HIER_COUNT|"
+    rb"(?:NON)?HIER_\d+_COUNT|FILE_COUNT|CameraImageDivisionsPerSide)\s*=\s*\+?(\d+)",
+    re.MULTILINE,
+)
+# Names of the slide's other files, which lie beside its text.
+_FILES = re.compile(
+    rb"^\s*(ImageFile[^=\s]*|MapFile|MacroImage|OptimisationFile|INDEXFILE|FILE_\d+)\s*=(.*[/\\].*)$",
+    re.MULTILINE,
+)
 
 
 def detect(path: Path) -> str | None:
@@ -75,6 +89,7 @@ class SlideReader(Reader):
             ) from error
 
     def _open(self) -> Any:
+        _check_text(self._path)
         slide = openslide.OpenSlide(str(self._path))
         slide.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
         return slide
@@ -87,8 +102,15 @@ class SlideReader(Reader):
         for i, (w, h) in enumerate(self._slide.level_dimensions):
             if not (0 < w < 2**31 and 0 < h < 2**31):  # where damaged tiles are said to lie
                 raise ValueError(f"level {i} is {w} x {h} pixels")
-            tile = _fetch(*(int(facts.get(f"openslide.level[{i}].tile-{s}", 512)) for s in _SIDES))
-            levels.append(Level(h, w, nominal_downsample((height, width), (h, w)), tile))
+            th, tw = (int(facts.get(f"openslide.level[{i}].tile-{s}", 512)) for s in _SIDES)
+            if th * tw > _MOST_TILE:
+                raise HrvizError(
+                    f"{short(self._path)} is stored in tiles of {tw} x {th} pixels, each decoded "
+                    f"whole: at most {_MOST_TILE / 1e6:.0f} megapixels are read; it is damaged, or "
+                    "export it again in smaller tiles"
+                )
+            scale = nominal_downsample((height, width), (h, w))
+            levels.append(Level(h, w, scale, _fetch(th, tw)))
         self.levels = tuple(levels)
         sizes = [_positive(facts.get(f"openslide.mpp-{axis}")) for axis in "xy"]
         known = [s for s in sizes if s is not None]
@@ -187,6 +209,34 @@ class SlideReader(Reader):
             self._pixels.close()
         if slide is not None:
             slide.close()
+
+
+def _check_text(path: Path) -> None:
+    """Refuse the text of a VMS, VMU or MIRAX slide with too many parts, or parts in other folders.
+
+    Raises
+    ------
+    HrvizError
+        Names the entry and its value.
+    """
+    suffix = path.suffix.lower()
+    text = {".vms": path, ".vmu": path, ".mrxs": path.with_suffix("") / "Slidedat.ini"}.get(suffix)
+    if text is None or not text.is_file():
+        return
+    with text.open("rb") as file:
+        content = file.read(2**20)
+    for name, count in _COUNTS.findall(content):
+        if len(count) > 9 or int(count) > _MOST_PARTS:
+            raise HrvizError(
+                f"{short(text)} says {name.decode()}={count[:20].decode()}, at most {_MOST_PARTS:,} "
+                "are read; it is damaged: copy the slide again with all its files"
+            )
+    for name, value in _FILES.findall(content):
+        raise HrvizError(
+            f"{short(text)} says {name.decode(errors='replace')}="
+            f"{value.strip()[:60].decode(errors='replace')}, which does not lie beside it; it is "
+            "damaged or hostile: copy the slide again with all its files"
+        )
 
 
 def _fetch(height: int, width: int) -> tuple[int, int]:

@@ -102,6 +102,28 @@ def later(kind: str, path: Path) -> HrvizError:
     return HrvizError(f"{short(path)} is {what}; {instead}")
 
 
+def refuse_shrunk(path: Path, file: tuple[int, int], end: int) -> None:
+    """Raise where a memory-mapped file has shrunk: reading what is gone would end the process.
+
+    Parameters
+    ----------
+    path : Path
+    file : (int, int)
+        Device and inode when it was mapped; what was deleted or replaced since is still mapped.
+    end : int
+        Where its pixels end.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return
+    if (status.st_dev, status.st_ino) == file and status.st_size < end:
+        raise HrvizError(
+            f"{short(path)} has shrunk to {status.st_size:,} bytes since it was opened and needs "
+            f"{end:,}; copy or download it again, and open it again"
+        )
+
+
 def is_address(text: str) -> bool:
     """Whether `text` is an address with a protocol (http://, s3://, memory://), not a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is not None
@@ -117,8 +139,9 @@ def local_path(text: str) -> Path:
     """
     if not text.strip() or "\0" in text:
         raise HrvizError(f"{text!r} is not a file name; give the path of an image or scene:...")
-    path = Path(text).expanduser()
+    path = Path(text)
     try:
+        path = path.expanduser()
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise _missing(path) from None
@@ -179,6 +202,7 @@ def first_line(error: BaseException) -> str:
     """A library's reason, cut to something that fits in a sentence."""
     lines = str(error).strip().splitlines()
     text = re.sub(r"^<tifffile[^>]*>\s*", "", lines[0]) if lines else type(error).__name__
+    text = re.sub(r"<([\w.]+)[^<>]* at 0x[0-9a-f]+>", r"\1", text)  # an object is no reason
     return text[:120].rstrip(" .:")
 
 

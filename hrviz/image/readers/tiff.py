@@ -20,7 +20,7 @@ import numpy as np
 from hrviz.errors import HrvizError
 from hrviz.image.readers.base import Level, Reader, check_index, nominal_downsample
 from hrviz.image.readers.jpeg_tiles import StoredBytes, shows, standalone_jpeg
-from hrviz.image.readers.sniff import first_line, short
+from hrviz.image.readers.sniff import first_line, refuse_shrunk, short
 from hrviz.image.readers.tiff_channels import channel_info
 from hrviz.image.readers.tiff_header import check_directories, colour_of, pixel_size
 from hrviz.image.readers.tiff_layout import (
@@ -58,7 +58,7 @@ class TiffReader(Reader):
 
         self.uri, self.name, self._path = uri, path.name, path
         status = path.stat()
-        self._size = status.st_size
+        self._size, self._inode = status.st_size, (status.st_dev, status.st_ino)
         self.identity = f"{path}:{status.st_size}:{status.st_mtime_ns}"
         self._file_lock, self._big_lock = threading.Lock(), threading.Lock()
         self._big: tuple[Any, np.ndarray] | None = None
@@ -108,6 +108,7 @@ class TiffReader(Reader):
                 or (h, w) == (levels[-1].height, levels[-1].width)
                 or level.samples != first.samples
                 or page.dtype != first.page.dtype
+                or page.photometric != first.page.photometric
             ):
                 continue
             self._stored_levels.append(level)
@@ -156,6 +157,7 @@ class TiffReader(Reader):
             if plane.pixels is not None:
                 if self._file is None:
                     raise HrvizError(f"{self.name} is closed; open it again")
+                refuse_shrunk(self._path, self._inode, self._size)
                 raw[..., plane.channels] = plane.pixels[y : y + height, x : x + width]
                 continue
             th, tw = stored.segment

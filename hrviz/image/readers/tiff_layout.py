@@ -97,21 +97,23 @@ def stored_level(
 def _frame(series: Any, index: int, file: Any, path: Path) -> tuple[Any, int | None]:
     """The page of a plane, and where its pixels start if they can be memory-mapped."""
     page = series.keyframe
-    if series.dataoffset is not None and page.is_final:
-        return page, series.dataoffset + index * page.nbytes  # ImageJ: one page stands for all
-    frame = series[index]
+    together = series.dataoffset is not None and page.is_final  # ImageJ: one page stands for all
+    frame = page if together else series[index]
     if frame is None or frame.parent.filehandle is not file.filehandle:
         raise HrvizError(
             f"{short(path)} keeps its planes in several files, which is not supported; join them: "
             "bfconvert FILE joined.ome.tif"
         )
+    if together:
+        return page, series.dataoffset + index * page.nbytes
     return frame, frame.dataoffsets[0] if frame.is_final else None
 
 
 def _check_limit(page: Any, path: Path, segment: tuple[int, int]) -> None:
     pixels = segment[0] * segment[1] * page.tiledepth
     limit = max_pixels()
-    if pixels * max(1, page.samplesperpixel / 4) > limit:
+    size = 0 if page.dtype is None else np.dtype(page.dtype).itemsize * page.samplesperpixel
+    if pixels * max(1, size / 3) > limit:  # a limit in pixels of 8-bit RGB
         raise HrvizError(
             f"{short(path)} is stored in compressed pieces of {pixels / 1e6:.0f} megapixels "
             f"({segment[1]} x {segment[0]}), each decoded whole: at most {limit / 1e6:.0f} are "

@@ -25,6 +25,7 @@ from hrviz.image.readers.array_axes import displayable, guess_axes, to_picture
 from hrviz.image.readers.base import Level, Reader, check_index, nominal_downsample
 from hrviz.image.readers.raster import max_pixels
 from hrviz.image.readers.sniff import first_line, local_path
+from hrviz.image.readers.zarr_bounds import bounded
 from hrviz.image.readers.zarr_metadata import (
     Node,
     as_list,
@@ -85,8 +86,15 @@ class ZarrReader(Reader):
     """
 
     def __init__(self, address: str, uri: str, at: Mapping[str, int]) -> None:
-        if urlsplit(address).scheme == "file":
-            address = str(local_path(url2pathname(urlsplit(address).path)))
+        try:
+            place = urlsplit(address)
+        except ValueError as error:
+            raise HrvizError(
+                f"{address[:80]} is no address ({first_line(error)}); give the http(s):// or s3:// "
+                "address of a Zarr folder, or a path"
+            ) from None
+        if place.scheme == "file":
+            address = str(local_path(url2pathname(place.path)))
         self.uri = uri
         self._lock, self._big_lock = threading.Lock(), threading.Lock()
         self._big: tuple[Any, np.ndarray] | None = None
@@ -167,7 +175,7 @@ class ZarrReader(Reader):
                 f"{self._store.address}: array {path} has {len(meta['shape'])} axes and its image "
                 f"{len(axes)} ({', '.join(axes)}); it is damaged: write it again"
             )
-        array = zarr.Array.from_dict(StorePath(self._store, path), meta)
+        array = bounded(zarr.Array.from_dict(StorePath(self._store, path), meta))
         inner = shard_chunk(meta)
         if inner is None:
             return StoredArray(array, path, axes, tuple(array.chunks), None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import stat
 import time
 import weakref
 from collections import OrderedDict
@@ -40,6 +41,7 @@ REST_SECONDS = 5.0
 """After a server did not answer, its next requests fail at once for so long."""
 
 MAX_METADATA = 2**26
+MAX_FILE = 2**30
 INDEX_BYTES = 2**25  # shard indexes kept
 
 _FILES = (
@@ -100,6 +102,8 @@ class WatchedStore(WrapperStore[Store]):
         seconds = READ_SECONDS
         if self._deadline is not None:
             seconds = max(0.05, self._deadline - time.monotonic())
+        if isinstance(self._store, LocalStore):
+            self._check_file(self._store.root / key, key, whole=byte_range is None)
         started = time.monotonic()
         # a window asks for many chunks: the others do not wait for the same silence one by one
         if self._silent is not None and started < self._silent[0]:
@@ -128,6 +132,22 @@ class WatchedStore(WrapperStore[Store]):
                 self.denied = status != 410
                 return None
             raise HrvizError(self._sentence(error, status)) from error
+
+    def _check_file(self, path: Path, key: str, *, whole: bool) -> None:
+        """Refuse what would be read without end: a pipe, a device, a file beyond any chunk."""
+        try:
+            status = path.stat()
+        except OSError:  # reading says what is wrong
+            return
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise HrvizError(
+                f"{self.address}: {key} is not a regular file; copy or download the Zarr again"
+            )
+        if whole and status.st_size > MAX_FILE:
+            raise HrvizError(
+                f"{self.address}: {key} has {status.st_size:,} bytes, at most {MAX_FILE:,} are read "
+                "at once; write it again in smaller chunks"
+            )
 
     def _sentence(self, error: Exception, status: Any) -> str:
         if not self.remote:
