@@ -18,7 +18,7 @@ app: $(VENV)/app.done
 test: system $(VENV)/dev.done
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
 
-# 500 damaged files of every format: about half an hour
+# 500 damaged files of every format: about five minutes
 fuzz: system $(VENV)/dev.done
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz tests/image --timeout 0
 

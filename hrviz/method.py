@@ -127,7 +127,7 @@ class Param:
             if isinstance(error, HrvizError):
                 raise
             raise HrvizError(
-                f"{self.name}={value!r} is not allowed: choose {self.allowed}"
+                f"{self.name}={_shown(value)} is not allowed: choose {self.allowed}"
             ) from None
         if self.kind in ("number", "integer"):
             c = self.control
@@ -160,7 +160,7 @@ class Param:
                     near = difflib.get_close_matches(str(value), map(str, self.choices), 1)
                     hint = f" (did you mean {near[0]}?)" if near else ""
                     raise HrvizError(
-                        f"{self.name}={value!r} is not allowed{hint}: choose one of {self.allowed}"
+                        f"{self.name}={_shown(value)} is not allowed{hint}: choose one of {self.allowed}"
                     )
                 return found
             case "boxes":
@@ -175,6 +175,12 @@ class Param:
                         f"{self.name}={str(value)!r} is not a file: give a {self.allowed}"
                     )
                 return str(value)
+
+
+def _shown(value: Any) -> str:
+    """What was given, short enough for a sentence."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _fail() -> Any:

@@ -137,7 +137,7 @@ def _size(text: str) -> tuple[int, int]:
         width, height = (int(part) for part in text.lower().split("x"))
     except ValueError:
         raise HrvizError(
-            f"scene size {text!r} is not WIDTHxHEIGHT: write two whole numbers of pixels, "
+            f"scene size {text[:40]!r} is not WIDTHxHEIGHT: write two whole numbers of pixels, "
             "e.g. size=8000x6000"
         ) from None
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):

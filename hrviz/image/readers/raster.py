@@ -55,10 +55,10 @@ _MODES: dict[str, tuple[str, int, str]] = {
 
 
 def max_pixels() -> int:
-    """Largest picture (or strip) decoded at once: `HRVIZ_MAX_PIXELS`, else 256 megapixels."""
+    """Largest picture (or strip) decoded at once: `HRVIZ_MAX_PIXELS`, else 128 megapixels."""
     text = os.environ.get("HRVIZ_MAX_PIXELS", "")
     if not text:
-        return 256_000_000
+        return 128_000_000
     try:
         return max(1, int(float(text)))
     except (ValueError, OverflowError):
