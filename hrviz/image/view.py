@@ -15,7 +15,8 @@ import numpy as np
 from hrviz.cost.operations import count
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
-from hrviz.image.image import Image, dask_levels
+from hrviz.image.image import Image
+from hrviz.image.lazy import dask_levels
 from hrviz.image.reads import ReadLog
 
 if TYPE_CHECKING:

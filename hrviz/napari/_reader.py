@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from hrviz.errors import HrvizError
-from hrviz.image.image import Image, Lazy, LevelArray, open_image
+from hrviz.image.image import Image, open_image
+from hrviz.image.lazy import Lazy, LevelArray
 from hrviz.image.readers import split_address
 from hrviz.image.readers.sniff import is_address
 
