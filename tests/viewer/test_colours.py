@@ -16,7 +16,6 @@ from hrviz.viewer import routes as vr
 from hrviz.viewer.registry import IMAGES, read_token
 
 pytestmark = pytest.mark.browser
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "CMU-1-Small-Region.svs"
 PIXELS = """async (url) => {
   const answer = await fetch(url);
   const bitmap = await createImageBitmap(await answer.blob(), { colorSpaceConversion: 'none' });
@@ -60,16 +59,15 @@ def check(page: Any, path: Path, expected: Any, tiles: int) -> None:
         assert np.abs((got - want).mean(axis=(0, 1))).max() < 1.5  # no channel is off
 
 
-def test_an_aperio_slide_stored_as_rgb(page: Any) -> None:
+def test_an_aperio_slide_stored_as_rgb(page: Any, real_data: Any) -> None:
     openslide = pytest.importorskip("openslide")
-    if not SHARED.exists():
-        pytest.skip("the shared test slide CMU-1-Small-Region.svs is not here")
-    slide = openslide.OpenSlide(str(SHARED))
+    path = real_data("CMU-1-Small-Region.svs")
+    slide = openslide.OpenSlide(str(path))
 
     def read(y: int, x: int, h: int, w: int) -> np.ndarray:
         return np.asarray(slide.read_region((x, y), 0, (w, h)).convert("RGB"))
 
-    check(page, SHARED, read, 6)
+    check(page, path, read, 6)
 
 
 @pytest.mark.parametrize(
