@@ -17,7 +17,12 @@ def state(page):
 
 
 def viewer(page):
-    page.wait_for_function("window.hrvizViewer() && window.hrvizViewer().state().viewport")
+    """Wait until a viewer shows its image and has been there, the same one, for a second."""
+    page.wait_for_function(
+        """() => { const v = window.hrvizViewer();
+        if (v !== window.hrvizSame) { window.hrvizSame = v; window.hrvizSince = performance.now(); }
+        return v && v.state().viewport && performance.now() - window.hrvizSince > 1000; }"""
+    )
 
 
 def stage_share(page):
@@ -57,8 +62,11 @@ def open_method(page, server):
     page.goto(f"{server}/methods?image={SCENE}&{METHOD}&{REGION}")
     page.get_by_text("2 Grid").wait_for()
     page.get_by_text("4 Warped").wait_for()
+    page.wait_for_function(
+        "(() => { const v = window.hrvizViewer();"
+        " return v && !v.element.querySelector('.hv-pane').hidden; })()"
+    )
     viewer(page)
-    page.wait_for_function("!window.hrvizViewer().element.querySelector('.hv-pane').hidden")
 
 
 def test_explore_zooms_and_keeps_the_address(page, server):

@@ -72,7 +72,7 @@ def test_time_moves_in_place_and_is_kept(page, server):
     page.keyboard.press("ArrowRight")
     page.wait_for_url("**t%3D1**")
     page.wait_for_function(
-        "(old) => { const w = window.hrvizViewer().viewer.world;"
+        "(old) => { if (!window.hrvizViewer()) return false; const w = window.hrvizViewer().viewer.world;"
         " return w.getItemAt(w.getItemCount() - 1).source.getTileUrl(0, 0, 0) !== old; }",
         arg=first,
     )
@@ -125,7 +125,7 @@ def test_channels_switch_without_moving(page, server):
     page.evaluate(WATCH)
     page.get_by_text("DAPI", exact=True).click()
     page.wait_for_function(
-        "(old) => { const w = window.hrvizViewer().viewer.world;"
+        "(old) => { if (!window.hrvizViewer()) return false; const w = window.hrvizViewer().viewer.world;"
         " return w.getItemAt(w.getItemCount() - 1).source.getTileUrl(0, 0, 0) !== old; }",
         arg=old,
     )

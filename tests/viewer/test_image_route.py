@@ -65,13 +65,14 @@ def test_not_modified(url: str) -> None:
     assert get(url, other)[1]["etag"] != headers["etag"]
 
 
-def test_stored_tiles_pass_without_a_thread(url: str) -> None:
-    made = WORK.made
+def test_stored_tiles_pass_without_a_thread(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(WORK, "submit", lambda key, make: asked.append(key))
     address = vr.register_image(FakeImage(stored=512, name="pass"))
     for x in range(4):
         answer = get(url, f"{address['url']}/{address['maxLevel']}/{x}_0.jpg")
         assert answer[2] == f"stored 0 0 {x}".encode()
-    assert WORK.made == made
+    assert not asked
 
 
 def test_ten_viewers_one_rendering(url: str) -> None:
