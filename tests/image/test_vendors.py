@@ -1,4 +1,4 @@
-"""Slides of six vendors, made here after OpenSlide's rules, against OpenSlide and the pixels written.
+"""Slides of seven formats, made here after OpenSlide's rules, against OpenSlide and the pixels written.
 
 All go through OpenSlide itself (Aperio and DICOM have tests of their own); the pixels are those of
 `FULL` and its every second row and column.
@@ -6,6 +6,8 @@ All go through OpenSlide itself (Aperio and DICOM have tests of their own); the 
 
 from __future__ import annotations
 
+import io
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,8 +209,51 @@ def vms(folder: Path) -> Slide:
     return Slide(folder / "a.vms", "hamamatsu", 0.5, "20 x", levels=6, lossy=True)
 
 
+def mirax(folder: Path) -> Slide:
+    """A folder of three files beside the one opened: plan, index of pages, pictures in a row."""
+    beside, tile, name = folder / "a", 128, "0123456789ABCDEF" * 2
+    beside.mkdir()
+    Image.fromarray(SMALL).save(folder / "a.mrxs", "JPEG")
+    across = FULL.shape[1] // tile
+    head = b"01.02" + name.encode()
+    data, pages, starts = bytearray(head), bytearray(), []
+    first = len(head) + 8 + 4 * 2  # after two roots and a pointer to each level
+    plan = (
+        f"[GENERAL]\nSLIDE_VERSION=01.02\nSLIDE_ID={name}\nIMAGENUMBER_X={across}\n"
+        f"IMAGENUMBER_Y={FULL.shape[0] // tile}\nOBJECTIVE_MAGNIFICATION=20\n"
+        "CameraImageDivisionsPerSide=1\n[HIERARCHICAL]\nHIER_COUNT=1\nNONHIER_COUNT=0\n"
+        "INDEXFILE=Index.dat\nHIER_0_NAME=Slide zoom level\nHIER_0_COUNT=2\n"
+        "HIER_0_VAL_0_SECTION=L0\nHIER_0_VAL_1_SECTION=L1\n"
+        "[DATAFILE]\nFILE_COUNT=1\nFILE_0=Data0000.dat\n"
+    )
+    for level, full in enumerate((FULL, HALF)):
+        records = []
+        for y in range(0, full.shape[0], tile):
+            for x in range(0, full.shape[1], tile):
+                part = io.BytesIO()
+                Image.fromarray(full[y : y + tile, x : x + tile]).save(part, "PNG")
+                number = ((y // tile) * across + x // tile) << level  # of its first picture
+                records.append((number, len(data), part.tell(), 0))
+                data += part.getvalue()
+        here = first + len(pages)
+        starts.append(here)
+        pages += struct.pack("<4i", 0, here + 8, len(records), 0)
+        pages += b"".join(struct.pack("<4i", *record) for record in records)
+        plan += (
+            f"[L{level}]\nOVERLAP_X=0\nOVERLAP_Y=0\nIMAGE_FORMAT=PNG\nDIGITIZER_WIDTH={tile}\n"
+            f"DIGITIZER_HEIGHT={tile}\nIMAGE_CONCAT_FACTOR={level}\n"
+            f"IMAGE_FILL_COLOR_BGR=16777215\nMICROMETER_PER_PIXEL_X={0.5 * 2**level}\n"
+            f"MICROMETER_PER_PIXEL_Y={0.5 * 2**level}\n"
+        )
+    roots = struct.pack("<4i", len(head) + 8, first + len(pages), *starts)
+    (beside / "Index.dat").write_bytes(head + roots + pages + bytes(4))
+    (beside / "Data0000.dat").write_bytes(data)
+    (beside / "Slidedat.ini").write_text(plan)
+    return Slide(folder / "a.mrxs", "mirax", 0.5, "20 x")
+
+
 VENDORS: dict[str, Callable[[Path], Slide]] = {
-    f.__name__: f for f in (trestle, philips, leica, ventana, ndpi, vms)
+    f.__name__: f for f in (trestle, philips, leica, ventana, ndpi, vms, mirax)
 }
 
 
