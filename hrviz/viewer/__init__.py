@@ -23,7 +23,7 @@ disclaimer            a short sentence for the status line
 Overlay kinds and what they need besides the common keys:
 
 ====================  =============================================================================
-raster                png (data URL of `tiles.encode_png(tiles.to_index(...))`), box, vmin, vmax; or
+raster                png (data URL of `maps.encode_png(maps.to_index(...))`), box, vmin, vmax; or
                       map (`routes.register_map(...)`). Then lut ('viridis', 'magma', 'cividis',
                       'diverging', 'labels'), range ([lo, hi] shown, default the encoding's),
                       threshold, unit, smooth; for labels: classes, background (default 0, clear)
