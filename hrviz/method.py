@@ -34,6 +34,8 @@ FAMILIES = {
     "general": "General alternatives",
 }
 
+EXAMPLE = "scene:tissue?size=2048x2048&tumour=0.2"
+
 Kind = Literal["number", "integer", "flag", "choice", "boxes", "strokes", "file"]
 
 
@@ -230,6 +232,8 @@ class Method:
         Parameters to whether the run uses a network (then it runs in a worker process).
     idea, equation, use_when, avoid_when : str
         For the method's page: two sentences, LaTeX, survey section V.
+    example : str
+        Address of an image that shows the method at its best.
     """
 
     name: str
@@ -245,6 +249,7 @@ class Method:
     use_when: str = ""
     avoid_when: str = ""
     network: Callable[[Mapping[str, Any]], bool] = lambda params: False
+    example: str = EXAMPLE
 
     def __call__(self, view: Any, **params: Any) -> Iterator[Step]:
         return self.function(view, **self.bind(params))
@@ -275,7 +280,7 @@ class Method:
         """JSON-able facts: what `hrviz methods --json` prints."""
         return {
             "name": self.name, "title": self.title, "family": self.family, "section": self.section,
-            "paper": self.paper, "aliases": list(self.aliases), "idea": self.idea,
+            "paper": self.paper, "aliases": list(self.aliases), "idea": self.idea, "example": self.example,
             "parameters": [
                 {"name": p.name, "kind": p.kind, "default": p.default, "title": p.title,
                  "minimum": p.control.minimum, "maximum": p.control.maximum,
@@ -300,6 +305,7 @@ def method(
     use_when: str = "",
     avoid_when: str = "",
     network: Callable[[Mapping[str, Any]], bool] | bool = False,
+    example: str = EXAMPLE,
 ) -> Callable[[Callable[..., Iterator[Step]]], Method]:
     """Declare a method. The function's keyword-only parameters, `Annotated` with a `Control` and
     with defaults, become its parameters; the first paragraph of the module docstring its idea.
@@ -314,6 +320,9 @@ def method(
         Authors, venue, year.
     network : bool or callable
         Whether a run uses a network, or a function of the parameters that tells.
+    example : str
+        Address of an image that shows the method at its best; contract tests run on it with all
+        its networks.
     """
     if family not in FAMILIES:
         raise TypeError(f"family {family!r} is none of {tuple(FAMILIES)}")
@@ -336,6 +345,7 @@ def method(
             use_when=use_when,
             avoid_when=avoid_when,
             network=network if callable(network) else (lambda params: bool(network)),
+            example=example,
         )
         for other in (name, *aliases):
             if other in _REGISTERED or any(other in m.aliases for m in _REGISTERED.values()):
@@ -490,9 +500,10 @@ UploadedMap = Annotated[
     ),
 ]
 Task = Annotated[
-    Literal["tumour segmentation", "none"],
+    Literal["automatic", "tumour segmentation", "vessel segmentation", "none"],
     Control(
-        "The network that receives the result, so that its effect on the task can be measured.",
+        "The network that receives the result, so that its effect on the task can be measured; "
+        "automatic takes the one that the image is for.",
         title="Task network",
     ),
 ]

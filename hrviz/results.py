@@ -203,14 +203,23 @@ class Picture(Result):
         from) or lies nowhere.
     grid : WarpGrid or None
         Output pixel to image position, for linked hover.
+    boxes : ndarray float64, (n, 4), or None
+        Drawn over it: (y0, x0, y1, x1) in pixels of the picture itself, half-open.
     """
 
     array: np.ndarray
     box: Box | None = None
     grid: WarpGrid | None = None
+    boxes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         a = self.array
+        if self.boxes is not None:
+            _require(
+                self.boxes.ndim == 2 and self.boxes.shape[1] == 4,
+                f"boxes of a picture are (n, 4), not {self.boxes.shape}",
+            )
+            _finite(self.boxes, "boxes of a picture")
         _require(
             a.ndim == 3 and a.shape[2] == 3 and a.size > 0, f"a picture is (h, w, 3), not {a.shape}"
         )
@@ -231,7 +240,8 @@ class Picture(Result):
     def summary(self) -> dict[str, Any]:
         h, w = self.array.shape[:2]
         mean = self.uint8.reshape(-1, 3).mean(0)
-        return {"width": w, "height": h, "mean_rgb": [round(float(v), 1) for v in mean]}
+        out = {"width": w, "height": h, "mean_rgb": [round(float(v), 1) for v in mean]}
+        return out | ({} if self.boxes is None else {"boxes": len(self.boxes)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,6 +261,9 @@ class HeatMap(Result):
         Range of the colour scale; None: that of the values.
     source : str
         Badge: 'trained ...', 'oracle', 'stand-in ...', 'drawn', '' when it does not apply.
+    grid : WarpGrid or None
+        Given when the values lie on the output of that grid, not on the image: they are then shown
+        beside it, linked like a warped `Picture`; `box` is the region that was warped.
     """
 
     values: np.ndarray
@@ -261,6 +274,7 @@ class HeatMap(Result):
     low: float | None = None
     high: float | None = None
     source: str = ""
+    grid: WarpGrid | None = None
 
     def __post_init__(self) -> None:
         v = self.values
@@ -457,6 +471,67 @@ class WarpGrid(Result):
         lower = n[j + 1, i] * (1 - s) + n[j + 1, i + 1] * s
         return np.asarray(upper * (1 - t) + lower * t)
 
+    @classmethod
+    def identity(cls, box: Box, size: tuple[int, int], nodes: tuple[int, int] = (2, 2)) -> WarpGrid:
+        """Uniform downsampling of `box`: evenly spaced nodes between its corner pixel centres."""
+        y, x = (
+            np.linspace(low + 0.5, max(high - 0.5, low + 0.5), n)
+            for low, high, n in ((box.y0, box.y1, nodes[0]), (box.x0, box.x1, nodes[1]))
+        )
+        return cls(np.stack(np.meshgrid(y, x, indexing="ij"), -1), box, size)
+
+    def blend(self, share: float) -> WarpGrid:
+        """Between uniform (0) and this grid (1): the nodes move on straight lines.
+
+        For teaching and animation. Of two maps without folds whose Jacobians are symmetric positive
+        definite, as those of the saliency sampler are, the blend has none either.
+        """
+        _require(0 <= share <= 1, f"a share lies in 0..1, not {share:g}")
+        even = WarpGrid.identity(self.box, self.size, self.nodes.shape[:2]).nodes
+        return WarpGrid((1 - share) * even + share * self.nodes, self.box, self.size)
+
+    @property
+    def separable(self) -> bool:
+        """Whether rows stay straight rows and columns straight columns: y(v), x(u)."""
+        y, x = self.nodes[..., 0], self.nodes[..., 1]
+        small = 1e-9 * max(self.box.height, self.box.width)
+        return bool(np.ptp(y, axis=1).max() <= small and np.ptp(x, axis=0).max() <= small)
+
+    def places(self, pixels: np.ndarray) -> np.ndarray:
+        """Output positions in 0..1 of output pixel coordinates (..., 2) as (y, x), centres at +0.5."""
+        span = np.maximum(np.array(self.size) - 1, 1)
+        return np.asarray((np.asarray(pixels, float) - 0.5) / span)
+
+    def to_image(self, pixels: np.ndarray) -> np.ndarray:
+        """Image points (..., 2) of output pixel coordinates (..., 2), (y, x): the map itself.
+
+        Beyond the outer pixel centres the border's position is given.
+        """
+        place = self.places(pixels)
+        return self.at(place[..., 0], place[..., 1])
+
+    def to_output(self, points: np.ndarray) -> np.ndarray:
+        """Output pixel coordinates (n, 2) of image points (n, 2); NaN where cropped."""
+        return np.asarray(self.inverse(points) * (np.array(self.size) - 1) + 0.5)
+
+    def boxes_to_image(self, boxes: np.ndarray, edge: int = 9) -> np.ndarray:
+        """Boxes (n, 4) in output pixels as the boxes around them in the image.
+
+        A box becomes a curved quadrilateral: `edge` points on each side are carried over, and their
+        least and greatest coordinates taken. Exact for separable grids.
+        """
+        return _around(self.to_image(_rims(boxes, edge)))
+
+    def boxes_to_output(self, boxes: np.ndarray, edge: int = 9) -> np.ndarray:
+        """Boxes (n, 4) of the image as boxes in output pixels; NaN where all of the rim is cropped.
+
+        Rims are first cut to what the output shows, between its corner pixel centres.
+        """
+        rims = _rims(boxes, edge)
+        corners = self.nodes.reshape(-1, 2)
+        rims = np.clip(rims, corners.min(0), corners.max(0))
+        return _around(self.to_output(rims.reshape(-1, 2)).reshape(rims.shape))
+
     def positions(self) -> np.ndarray:
         """Image position of every output pixel centre, (h, w, 2) as (y, x)."""
         rows, columns = (
@@ -518,6 +593,32 @@ class WarpGrid(Result):
         uniform = self._extent / cells.size
         return np.asarray(uniform / np.maximum(cells, uniform * 2.0**-16))
 
+    def determinant(self, v: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Image area per output area at output positions in 0..1, 1 as uniform; negative in folds.
+
+        The exact Jacobian determinant of the bilinear cell that each position lies in.
+        """
+        ny, nx = self.nodes.shape[:2]
+        v, u = np.clip(v, 0, 1) * (ny - 1), np.clip(u, 0, 1) * (nx - 1)
+        j, i = np.minimum(v.astype(int), ny - 2), np.minimum(u.astype(int), nx - 2)
+        t, s, n = (v - j)[..., None], (u - i)[..., None], self.nodes
+        a, b, c, d = n[j, i], n[j, i + 1], n[j + 1, i], n[j + 1, i + 1]
+        right, down = (b - a) * (1 - t) + (d - c) * t, (c - a) * (1 - s) + (d - b) * s
+        det = right[..., 1] * down[..., 0] - right[..., 0] * down[..., 1]
+        return np.asarray(det * (ny - 1) * (nx - 1) / self._extent)
+
+    def output_magnification(self, raster: int = 128) -> HeatMap:
+        """log2 of the linear magnification at each place of the output; NaN where it is folded."""
+        scale = min(1.0, raster / max(self.size))
+        h, w = (max(2, round(side * scale)) for side in self.size)
+        v, u = (np.arange(h) + 0.5) / h, (np.arange(w) + 0.5) / w
+        det = self.determinant(*np.meshgrid(v, u, indexing="ij"))
+        log2 = np.where(det > 0, -0.5 * np.log2(np.maximum(det, 2.0**-32)), np.nan)
+        return HeatMap(
+            log2, self.box, label="magnification in the output",
+            unit="log2 of linear zoom, 0 = uniform", scale="diverging", grid=self,
+        )  # fmt: skip
+
     def magnification(self, raster: int = 96) -> HeatMap:
         """log2 of the linear magnification over the region of the image, 0 = as uniform.
 
@@ -559,6 +660,15 @@ class WarpGrid(Result):
         several cells (a fold) the first in row order is taken.
         """
         points = np.asarray(points, float).reshape(-1, 2)
+        if (
+            self.separable
+            and np.all(np.diff(self.nodes, axis=0)[..., 0] >= 0)
+            and np.all(np.diff(self.nodes, axis=1)[..., 1] >= 0)
+        ):
+            return np.stack(
+                [_invert_line(self.nodes[:, 0, 0], points[:, 0], eps),
+                 _invert_line(self.nodes[0, :, 1], points[:, 1], eps)], -1
+            )  # fmt: skip
         order = np.argsort(points[:, 0], kind="stable")
         ys, xs = points[order, 0], points[order, 1]
         ny, nx = self.nodes.shape[:2]
@@ -589,10 +699,43 @@ class WarpGrid(Result):
             "nodes": [int(v) for v in self.nodes.shape[:2]],
             "size": [int(v) for v in self.size],
             "covered": round(self.covered(), 5),
+            "cropped": round(max(0.0, 1 - self.covered()), 5),
             "folded_cells": int(self.folded().sum()),
             "magnification_min": float(m.min()),
             "magnification_max": float(m.max()),
         }
+
+
+def _rims(boxes: np.ndarray, edge: int) -> np.ndarray:
+    """Points on the rims of boxes (n, 4), `edge` a side: (n, 4 * edge, 2) as (y, x)."""
+    y0, x0, y1, x1 = (np.asarray(boxes, float).reshape(-1, 4)[:, k, None] for k in range(4))
+    t = np.linspace(0, 1, max(edge, 2))[None]
+    y, x = y0 + (y1 - y0) * t, x0 + (x1 - x0) * t
+    sides = [(y0 + 0 * t, x), (y1 + 0 * t, x), (y, x0 + 0 * t), (y, x1 + 0 * t)]
+    return np.concatenate([np.stack(side, -1) for side in sides], axis=1)
+
+
+def _around(points: np.ndarray) -> np.ndarray:
+    """Boxes (n, 4) around point sets (n, k, 2); NaN points do not count."""
+    low = np.fmin.reduce(points, axis=1)
+    high = np.fmax.reduce(points, axis=1)
+    return np.concatenate([low, high], axis=1)
+
+
+def _invert_line(nodes: np.ndarray, at: np.ndarray, eps: float) -> np.ndarray:
+    """Position in 0..1 along increasing `nodes` of each value; NaN outside them.
+
+    Clamping makes runs of equal nodes at either end: the innermost of each is the border.
+    """
+    place = np.linspace(0, 1, len(nodes))
+    first = np.searchsorted(nodes, nodes[0], "right") - 1
+    last = np.searchsorted(nodes, nodes[-1], "left")
+    if first >= last:
+        return np.full(np.shape(at), np.nan)
+    inner, where = nodes[first : last + 1], place[first : last + 1]
+    slack = eps * (1 + abs(float(inner[-1] - inner[0])) / len(nodes))
+    out = np.interp(at, inner, where)
+    return np.where((at < inner[0] - slack) | (at > inner[-1] + slack), np.nan, out)
 
 
 def _invert_cell(

@@ -1,12 +1,15 @@
-"""The task that all methods of this family of demos serve: outline tumour, judge it against truth.
+"""The tasks that methods serve, and how segmentation is judged against a scene's truth.
 
 Every method ends with the same two steps: what the task network makes of the method's output, in
 image coordinates, and how that compares with the scene's truth. So their difference is the method's.
+Which task an image is for, its truth tells (`resolve`). Segmentation is here, detection in
+`hrviz.methods.detection`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,21 +19,69 @@ from hrviz.context import current
 from hrviz.image import ImageView
 from hrviz.results import HeatMap, Prediction, Step
 
-NETWORK = "tissue-segmenter"
-BADGE = f"trained: {NETWORK}"
 RASTER = 1024  # judged on at most this many pixels a side
 SMALL_UM = 200.0  # isolated tumour cells and clusters below 0.2 mm count as small lesions
 SMALLEST_INPUT = 16
-TARGET = "tumour nest"
+
+#: task -> what an image's truth must know for the task to have a sense: a kind of object, a class of
+#: the mask, or a label of the whole image
+NEEDS = {
+    "tumour segmentation": "tumour nest",
+    "vessel segmentation": "artery",
+    "lesion classification": "polyp",
+    "sign detection": "car",
+    "person detection": "person",
+}
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A segmentation task: which network, and what its map means."""
+
+    network: str
+    label: str
+    thing: str
+
+    @property
+    def badge(self) -> str:
+        return f"trained: {self.network}"
+
+
+SEGMENTATIONS = {
+    "tumour segmentation": Segmentation("tissue-segmenter", "tumour probability", "tumour"),
+    "vessel segmentation": Segmentation("vessel-segmenter", "vessel probability", "vessels"),
+}
+BADGE = SEGMENTATIONS["tumour segmentation"].badge
+
+
+def fits(task: str, truth: Any) -> bool:
+    """Whether a task has a sense on an image: its truth knows the target, or there is no truth."""
+    if truth is None:
+        return True
+    known = (*truth.objects.values(), *truth.classes.values(), *truth.labels)
+    return NEEDS[task] in known
+
+
+def resolve(task: str, truth: Any, among: Sequence[str] = tuple(SEGMENTATIONS)) -> str:
+    """The task itself; for 'automatic' the first of `among` that fits the truth, else 'none'."""
+    if task != "automatic":
+        return task
+    return next((name for name in among if fits(name, truth)), "none")
+
+
+def any_fits(method: Any, truth: Any) -> bool:
+    """Whether any of a method's choices of task has a sense on an image."""
+    choices = next((p.choices for p in method.params if p.name == "task"), ())
+    return any(name in NEEDS and fits(name, truth) for name in choices)
 
 
 def suits(truth: Any) -> bool:
-    """Whether the task has a sense on an image: its truth has tumour, or there is none to know."""
-    return truth is None or TARGET in truth.objects.values()
+    """Whether tumour can be looked for: the truth has it, or there is none to know."""
+    return fits("tumour segmentation", truth)
 
 
-def segment(batch: np.ndarray) -> np.ndarray:
-    """Tumour probability of pictures, by the trained segmenter.
+def segment(batch: np.ndarray, task: str = "tumour segmentation") -> np.ndarray:
+    """Probability of a task's target in pictures, by its trained segmenter.
 
     Parameters
     ----------
@@ -46,12 +97,16 @@ def segment(batch: np.ndarray) -> np.ndarray:
     current().add("network_pixels", n * h * w)
     short = max(0, SMALLEST_INPUT - h), max(0, SMALLEST_INPUT - w)
     padded = np.pad(batch, ((0, 0), (0, short[0]), (0, short[1]), (0, 0)), mode="edge")
-    logits = nets.run(NETWORK, torch.from_numpy(padded).permute(0, 3, 1, 2).contiguous())
+    logits = nets.run(
+        SEGMENTATIONS[task].network, torch.from_numpy(padded).permute(0, 3, 1, 2).contiguous()
+    )
     probability = torch.sigmoid(logits[:, 0]).numpy()
     return np.ascontiguousarray(probability[:, : -(-h // 2), : -(-w // 2)])
 
 
-def score(view: ImageView, probability: HeatMap) -> Iterator[Step]:
+def score(
+    view: ImageView, probability: HeatMap, task: str = "tumour segmentation"
+) -> Iterator[Step]:
     """The 'score' step, where the image has truth: IoU, recall of lesions, small ones apart.
 
     IoU is taken on a raster of the region of at most 1024 px a side. A lesion is found when more
@@ -62,7 +117,7 @@ def score(view: ImageView, probability: HeatMap) -> Iterator[Step]:
     if truth is None:
         return
     size = view.fit(min(RASTER, int(max(view.height, view.width, 1))))
-    judged = suits(truth)
+    judged, asked = fits(task, truth), SEGMENTATIONS[task]
     mask = truth.mask(view.box, size) > 0 if judged else np.zeros(size, bool)
     y = view.box.y0 + (np.arange(size[0]) + 0.5) * view.height / size[0]
     x = view.box.x0 + (np.arange(size[1]) + 0.5) * view.width / size[1]
@@ -70,12 +125,22 @@ def score(view: ImageView, probability: HeatMap) -> Iterator[Step]:
     predicted = probability.at(points).reshape(size) > 0.5
     if not judged:
         share = {"false_positive_share": float(predicted.mean())}
-        told = "This scene has no tumour, so all that is found is a false alarm: set task to none."
-        yield Step("score", Prediction(share, source=BADGE), told)
+        told = f"This scene has no {asked.thing}, so all that is found is a false alarm: set task to none."
+        yield Step("score", Prediction(share, source=asked.badge), told)
         return
     union = (mask | predicted).sum()
     values = {"iou": float((mask & predicted).sum() / union) if union else 1.0}
-    boxes, areas = truth.lesions(view.box)
+    if task == "tumour segmentation":
+        values |= _lesions(view, probability)
+    values["false_positive_share"] = float((predicted & ~mask).mean())
+    note = f"Against the scene's truth, on {size[1]} x {size[0]} points of the region."
+    yield Step("score", Prediction(values, source=asked.badge), note)
+
+
+def _lesions(view: ImageView, probability: HeatMap) -> dict[str, float]:
+    """Recall of tumour lesions, and of small ones apart, where there are any."""
+    boxes, areas = view.truth.lesions(view.box)
+    values: dict[str, float] = {}
     found = np.array([_found(view, probability, box) for box in boxes])
     known = np.array([f is not None for f in found], bool)
     if known.any():
@@ -87,9 +152,7 @@ def score(view: ImageView, probability: HeatMap) -> Iterator[Step]:
                 "small_lesions": float(small.sum()),
                 "small_lesion_recall": float(hit[small].mean()),
             }
-    values["false_positive_share"] = float((predicted & ~mask).mean())
-    note = f"Against the scene's truth, on {size[1]} x {size[0]} points of the region."
-    yield Step("score", Prediction(values, source=BADGE), note)
+    return values
 
 
 def _found(view: ImageView, probability: HeatMap, box: np.ndarray) -> bool | None:

@@ -79,7 +79,7 @@ def _common(s: Session, names: list[str]) -> tuple[dict[str, Any], bool]:
     tuned = s.params.get(s.method, {})
     for name in (n for n in SHARED if n in found):
         param = found[name]
-        if name == "task" and not task.suits(s.image.truth):
+        if name == "task" and not any(task.any_fits(METHODS[n], s.image.truth) for n in names):
             out[name] = "none"
             continue
         start = tuned.get(name, param.default)

@@ -127,11 +127,11 @@ def _tune(s: Session, method: Method) -> dict[str, Any]:
     drawn = shell.drawn_params(s)
     names = {p.name for p in method.params}
     start = s.start | {k: v for k, v in drawn.items() if k in names and v}
-    if "task" in names and not task.suits(s.image.truth):
+    if "task" in names and not task.any_fits(method, s.image.truth):
         start["task"] = "none"
         params = controls(method, "p", start, without=("task",))
         st.html(
-            '<span class="hv-left">No task: there is no tumour in this scene to outline.</span>'
+            '<span class="hv-left">No task: no trained network is for what this scene shows.</span>'
         )
     else:
         params = controls(method, "p", start)

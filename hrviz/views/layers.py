@@ -16,6 +16,7 @@ from hrviz import results as r
 from hrviz.geometry import Box
 from hrviz.views.colour import DECISIONS, THEMES, Lut, Style, class_colour, level_colour, number
 
+FOLD = "#E5484D"  # cells of a grid that turn over
 LIMIT = 2**22  # pixels of a raster a front end may hold
 
 
@@ -198,6 +199,8 @@ def _(result: r.Picture) -> list[Layer]:
 
 @layers.register
 def _(result: r.HeatMap) -> list[Layer]:
+    if result.grid is not None:  # it lies on the output, beside the image
+        return []
     low, high = result.range
     diverging = result.scale == "diverging"
     return [
@@ -238,7 +241,14 @@ def _(result: r.AttentionMap) -> list[Layer]:
 
 @layers.register
 def _(result: r.WarpGrid) -> list[Layer]:
-    return [Grid(result.nodes)]
+    out: list[Layer] = [Grid(result.nodes)]
+    cells = np.argwhere(result.folded())
+    if len(cells):
+        ring = np.array([(0, 0), (0, 1), (1, 1), (1, 0), (0, 0)])
+        at = cells[:, None] + ring
+        rings = result.nodes[at[..., 0], at[..., 1]]
+        out.append(Lines(tuple(rings), FOLD, 2.0, f"{len(cells)} folded cells"))
+    return out
 
 
 @layers.register

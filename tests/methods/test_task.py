@@ -10,7 +10,7 @@ from fake_images import image_of
 
 from hrviz.geometry import Box
 from hrviz.methods import task
-from hrviz.methods.downsampling.saliency_sampler import unwarp
+from hrviz.methods.downsampling.warp import unwarp_map
 from hrviz.methods.downsampling.sampler import grid_from_nodes, saliency_nodes
 from hrviz.results import HeatMap
 

@@ -94,7 +94,7 @@ def cutting_into_patches(
     aggregation: Aggregation = "mean",
     nms: Suppression = 0.5,
     batch: Batch = 4,
-    task: Task = "tumour segmentation",
+    task: Task = "automatic",
 ) -> Iterator[Step]:
     """Cut `view` into patches, run the task network on each, put the answers together.
 
@@ -126,7 +126,7 @@ def cutting_into_patches(
     boxes : Boxes
         With aggregation 'boxes'.
     total : Prediction
-        With aggregation 'sum': tumour area as the sum over patches.
+        With aggregation 'sum': the target's area as the sum over patches.
     score : Prediction
         Where the image has truth.
 
@@ -150,17 +150,19 @@ def cutting_into_patches(
     note = f"{len(plan.boxes)} patches of {patch} x {patch} px, each read with {side} x {side} px."
     yield Step("partition", partition, note)
     order = _nearest_first(plan.boxes, current().focus or view.box.centre)
+    aim = tasks.resolve(task, view.truth)
     # shown only: where the network follows, its batches read them again and are what is counted
-    shown = view if task == "none" else view.image.view(view.box)
+    shown = view if aim == "none" else view.image.view(view.box)
     sheet = [_read(shown, box, downsample, halo) for box in plan.boxes[order[:SHEET]]]
     yield Step("patches", _contact_sheet(sheet), "The first patches, as the network receives them.")
-    if task == "none":
+    if aim == "none":
         return
-    canvas = Canvas(view, plan, aggregation, patch)
+    asked = tasks.SEGMENTATIONS[aim]
+    canvas = Canvas(view, plan, aggregation, patch, asked)
     detections: list[tuple[np.ndarray, np.ndarray]] = []
     total = 0.0
     batches = [plan.boxes[order[start : start + batch]] for start in range(0, len(order), batch)]
-    answer_all = partial(_answers, patch=patch, downsample=downsample, halo=halo)
+    answer_all = partial(_answers, patch=patch, downsample=downsample, halo=halo, task=aim)
     done = 0
     for boxes, answers in zip(batches, current().map(answer_all, view, batches), strict=True):
         for box, answer in zip(boxes, answers, strict=True):
@@ -176,17 +178,17 @@ def cutting_into_patches(
         boxes = np.concatenate([b for b, _ in detections]) if detections else np.zeros((0, 4))
         scores = np.concatenate([s for _, s in detections]) if detections else np.zeros(0)
         keep = suppress(boxes, scores, nms)
-        found = Boxes(boxes[keep], scores[keep], classes=("tumour",), source=tasks.BADGE)
+        found = Boxes(boxes[keep], scores[keep], classes=(asked.thing,), source=asked.badge)
         yield Step("boxes", found, f"{len(keep)} of {len(boxes)} boxes are left after suppression.")
     if aggregation == "sum":
         um = view.pixel_size or 1.0
         area = Prediction(
-            {"tumour area": total * um * um},
+            {f"{asked.thing} area": total * um * um},
             unit="um2" if view.pixel_size else "px",
-            source=tasks.BADGE,
+            source=asked.badge,
         )
         yield Step("total", area, "Summed over patches: what overlaps is counted twice.")
-    yield from tasks.score(view, canvas.map())
+    yield from tasks.score(view, canvas.map(), aim)
 
 
 @dataclass(frozen=True)
@@ -233,12 +235,18 @@ def _read(view: ImageView, box: np.ndarray, downsample: int, halo: int) -> np.nd
 
 
 def _answers(
-    view: ImageView, boxes: np.ndarray, *, patch: int, downsample: int, halo: int
+    view: ImageView,
+    boxes: np.ndarray,
+    *,
+    patch: int,
+    downsample: int,
+    halo: int,
+    task: str = "tumour segmentation",
 ) -> np.ndarray:
     """The network's answers to one batch of patches, `(n, ceil(patch/2), ceil(patch/2))`."""
     pixels = np.stack([_read(view, box, downsample, halo) for box in boxes])
     inner = slice(halo // 2, halo // 2 + -(-patch // 2))
-    return np.ascontiguousarray(tasks.segment(pixels)[:, inner, inner])
+    return np.ascontiguousarray(tasks.segment(pixels, task)[:, inner, inner])
 
 
 def _contact_sheet(patches: list[np.ndarray]) -> Picture:
@@ -263,8 +271,15 @@ class Canvas:
     mean of votes, whose value above one half is the majority.
     """
 
-    def __init__(self, view: ImageView, plan: Plan, aggregation: str, patch: int) -> None:
-        self.box, self.aggregation = view.box, aggregation
+    def __init__(
+        self,
+        view: ImageView,
+        plan: Plan,
+        aggregation: str,
+        patch: int,
+        asked: tasks.Segmentation = tasks.SEGMENTATIONS["tumour segmentation"],
+    ) -> None:
+        self.box, self.aggregation, self.asked = view.box, aggregation, asked
         self.scale = 2 * plan.downsample  # the network answers at half resolution
         shape = (
             max(1, int(np.ceil(view.height / self.scale))), max(1, int(np.ceil(view.width / self.scale))),
@@ -323,8 +338,8 @@ class Canvas:
             self.box.y0, self.box.x0, self.box.y0 + h * self.scale, self.box.x0 + w * self.scale
         )
         values = self.values.copy() if isinstance(self.values, np.ndarray) else self.values
-        label = "share of votes" if self.aggregation == "majority" else "tumour probability"
-        return HeatMap(values, box, label=label, low=0, high=1, source=tasks.BADGE)
+        label = "share of votes" if self.aggregation == "majority" else self.asked.label
+        return HeatMap(values, box, label=label, low=0, high=1, source=self.asked.badge)
 
 
 def _components(

@@ -48,7 +48,7 @@ def uniform_downsampling(
     *,
     size: OutputPixels = 512,
     filter: Filter = "area",
-    task: Task = "tumour segmentation",
+    task: Task = "automatic",
 ) -> Iterator[Step]:
     """Shrink `view` so that its longer side is `size` pixels, and see what the task makes of it.
 
@@ -65,7 +65,7 @@ def uniform_downsampling(
     ------
     downsampled : Picture
     prediction : HeatMap
-        Tumour probability, in image coordinates.
+        Probability of the task's target, in image coordinates.
     score : Prediction
         Where the image has truth.
 
@@ -92,14 +92,16 @@ def uniform_downsampling(
     factor = max(view.height / h, view.width / w)
     note = f"What the network receives: one output pixel stands for {factor:.3g} x {factor:.3g} pixels."
     yield Step("downsampled", Picture(pixels, view.box), note)
-    if task == "none":
+    if (aim := tasks.resolve(task, view.truth)) == "none":
         return
+    asked = tasks.SEGMENTATIONS[aim]
     probability = HeatMap(
-        tasks.segment(pixels[None])[0], view.box, label="tumour probability", low=0, high=1,
-        source=tasks.BADGE,
+        tasks.segment(pixels[None], aim)[0], view.box, label=asked.label, low=0, high=1,
+        source=asked.badge,
     )  # fmt: skip
-    yield Step("prediction", probability, "Tumour as the task network sees it at this resolution.")
-    yield from tasks.score(view, probability)
+    note = f"{asked.thing.capitalize()} as the task network sees it at this resolution."
+    yield Step("prediction", probability, note)
+    yield from tasks.score(view, probability, aim)
 
 
 def _triangle(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -30,8 +30,6 @@ segmenter through this sampler (`hrviz train tissue-saliency`).
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from hrviz.image import ImageView
 from hrviz.method import (
     Bandwidth,
@@ -45,10 +43,10 @@ from hrviz.method import (
     UploadedMap,
     method,
 )
-from hrviz.methods import task as tasks
-from hrviz.methods.downsampling.sampler import grid_from_nodes, saliency_nodes, sample
+from hrviz.methods.downsampling.sampler import grid_from_nodes, saliency_nodes
 from hrviz.methods.downsampling.sources import Floor, SaliencySource, Strength, adjust, saliency_map
-from hrviz.results import HeatMap, Picture, Step, WarpGrid
+from hrviz.methods.downsampling.warp import node_counts, output_size, segmented, warped
+from hrviz.results import HeatMap, Step
 
 
 @method(
@@ -76,7 +74,7 @@ def saliency_sampler(
     file: UploadedMap = None,
     padding: Padding = "reflect",
     sampling: Sampling = "fair",
-    task: Task = "tumour segmentation",
+    task: Task = "automatic",
 ) -> Iterator[Step]:
     """Warp `view` to `size` pixels, enlarging what is salient, and see what the task makes of it.
 
@@ -104,13 +102,10 @@ def saliency_sampler(
     Yields
     ------
     saliency : HeatMap
-    grid : WarpGrid
-    magnification : HeatMap
-        log2 of the linear zoom against uniform downsampling, in the image.
-    warped : Picture
-        With its grid, so that output and image are linked point by point.
+    grid, magnification, warped, output magnification, uniform, round trip, profile, samples
+        See `hrviz.methods.downsampling.warp.warped`.
     prediction : HeatMap
-        Tumour probability carried back to image coordinates by the exact inverse.
+        Probability of the task's target, carried back to image coordinates by the exact inverse.
     score : Prediction
         Where the image has truth.
 
@@ -124,70 +119,13 @@ def saliency_sampler(
     >>> run["grid"].summary()["covered"], run["grid"].summary()["folded_cells"]
     (1.0, 0)
     """
-    ny, nx = (
-        max(2, round(nodes * n / max(view.height, view.width))) for n in (view.height, view.width)
-    )
-    source = saliency_map(view, saliency, (ny, nx), boxes, strokes, file)
+    source = saliency_map(view, saliency, node_counts(view, nodes), boxes, strokes, file)
     shaped = adjust(source.values, strength, floor)
     shown = HeatMap(
         shaped, view.box, label="saliency", unit="relative", low=0, source=source.source
     )
     yield Step("saliency", shown, f"Where detail is asked for ({source.source}).")
     v, u = saliency_nodes(shaped, bandwidth, padding)
-    h, w = view.fit(min(size, max(1, round(max(view.height, view.width)))))
-    grid = grid_from_nodes(v, u, view.box, (h, w))
-    yield Step(
-        "grid", grid, "Lines of the output, drawn where they read the image: dense is enlarged."
-    )
-    yield Step(
-        "magnification",
-        grid.magnification(),
-        "Above 0 the output shows more detail than uniform downsampling.",
-    )
-    pixels = sample(view, grid, sampling)
-    yield Step("warped", Picture(pixels, grid=grid), "What the task network receives.")
-    if task == "none":
-        return
-    probability = unwarp(tasks.segment(pixels[None])[0], grid, view)
-    yield Step(
-        "prediction", probability, "Tumour found in the warped picture, carried back to the image."
-    )
-    yield from tasks.score(view, probability)
-
-
-def unwarp(answer: np.ndarray, grid: WarpGrid, view: ImageView, raster: int = 512) -> HeatMap:
-    """A network's answer on the warped picture, as a map over the image; NaN where it was cropped.
-
-    Parameters
-    ----------
-    answer : ndarray, (h, w)
-        Over the whole output, at half its resolution.
-    raster : int
-        Longer side of the map in pixels, at most as fine as the answer's finest parts.
-    """
-    h, w = view.fit(min(raster, max(1, round(max(view.height, view.width)))))
-    y = view.box.y0 + (np.arange(h) + 0.5) * view.height / h
-    x = view.box.x0 + (np.arange(w) + 0.5) * view.width / w
-    points = np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2)
-    # raster points lie between the corner pixel centres unless a pixel is cut: keep them inside
-    points = np.clip(
-        points, (view.box.y0 + 0.5, view.box.x0 + 0.5), (view.box.y1 - 0.5, view.box.x1 - 0.5)
-    )
-    at = grid.inverse(points)
-    # the answer's pixel k stands for the output's pixels 2k and 2k + 1
-    rows, columns = ((at[:, k] * (grid.size[k] - 1) + 0.5) / 2 - 0.5 for k in (0, 1))
-    known = np.isfinite(rows)
-    values = np.full(len(points), np.nan, np.float32)
-    from scipy import ndimage
-
-    values[known] = ndimage.map_coordinates(
-        answer, [rows[known], columns[known]], order=1, mode="nearest"
-    )
-    return HeatMap(
-        values.reshape(h, w),
-        view.box,
-        label="tumour probability",
-        low=0,
-        high=1,
-        source=tasks.BADGE,
-    )
+    grid = grid_from_nodes(v, u, view.box, output_size(view, size))
+    pixels = yield from warped(view, grid, sampling, shaped)
+    yield from segmented(view, grid, pixels, task)
