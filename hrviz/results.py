@@ -669,11 +669,24 @@ class WarpGrid(Result):
                 [_invert_line(self.nodes[:, 0, 0], points[:, 0], eps),
                  _invert_line(self.nodes[0, :, 1], points[:, 1], eps)], -1
             )  # fmt: skip
-        order = np.argsort(points[:, 0], kind="stable")
-        ys, xs = points[order, 0], points[order, 1]
         ny, nx = self.nodes.shape[:2]
+        if min(np.ptp(self.nodes[..., 0]), np.ptp(self.nodes[..., 1])) == 0:
+            # a region one pixel thick has no cells: its middle line stands for all of it
+            rows, columns = (
+                self.at(np.linspace(0, 1, ny), np.full(ny, 0.5)),
+                self.at(np.full(nx, 0.5), np.linspace(0, 1, nx)),
+            )
+            return np.stack(
+                [_invert_line(rows[:, 0], points[:, 0], eps),
+                 _invert_line(columns[:, 1], points[:, 1], eps)], -1
+            )  # fmt: skip
         out = np.full((len(points), 2), np.nan)
-        todo = np.ones(len(points), bool)
+        if len(points) > 4 * ny * nx and not self.folded().any():
+            self._invert_many(points, out, eps)
+        left = np.flatnonzero(np.isnan(out[:, 0]))
+        order = left[np.argsort(points[left, 0], kind="stable")]
+        ys, xs = points[order, 0], points[order, 1]
+        todo = np.ones(len(order), bool)
         for j in range(ny - 1):
             for i in range(nx - 1):
                 cell = self.nodes[j : j + 2, i : i + 2].reshape(4, 2)
@@ -692,6 +705,58 @@ class WarpGrid(Result):
                 out[order[hit], 1] = (i + s[found]) / (nx - 1)
                 todo[hit] = False
         return out
+
+    def _invert_many(self, points: np.ndarray, out: np.ndarray, eps: float) -> None:
+        """Fill `out` for points in the cell that a coarse table names, or in one of its neighbours.
+
+        The same solution of the same cell as cell by cell, for many points at once; what the table
+        misses stays NaN. Only without folds, where the cell of a point is the only one.
+        """
+        from scipy import ndimage
+
+        ny, nx = self.nodes.shape[:2]
+        low, high = self.nodes.reshape(-1, 2).min(0), self.nodes.reshape(-1, 2).max(0)
+        scale = np.array([6 * ny, 6 * nx]) / np.maximum(high - low, 1e-9)
+
+        def bins(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            found = ((at - low) * scale).astype(int)
+            return found[..., 0].clip(0, 6 * ny - 1), found[..., 1].clip(0, 6 * nx - 1)
+
+        # every cell is entered in the table where a few of its own points lie
+        dense = [np.arange(4 * (n - 1)) + 0.5 for n in (ny, nx)]
+        v, u = np.meshgrid(*(d / d.size for d in dense), indexing="ij")
+        rows, columns = bins(self.at(v, u))
+        table = np.full((6 * ny, 6 * nx), -1)
+        cells = (dense[0].astype(int) // 4)[:, None] * (nx - 1) + dense[1].astype(int) // 4
+        table[rows, columns] = cells
+        if (table < 0).any():
+            nearest = ndimage.distance_transform_edt(
+                table < 0, return_distances=False, return_indices=True
+            )
+            table = table[tuple(nearest)]
+        j, i = np.divmod(table[bins(points)], nx - 1)
+        todo = np.arange(len(points))
+        for dj, di in [
+            (0, 0),
+            (-1, 0),
+            (1, 0),
+            (0, -1),
+            (0, 1),
+            (-1, -1),
+            (-1, 1),
+            (1, -1),
+            (1, 1),
+        ]:
+            a, b = (j[todo] + dj).clip(0, ny - 2), (i[todo] + di).clip(0, nx - 2)
+            n = self.nodes
+            corners = np.stack([n[a, b], n[a, b + 1], n[a + 1, b], n[a + 1, b + 1]]).swapaxes(1, 2)
+            t, s = _invert_cell(corners, points[todo, 0], points[todo, 1], eps)
+            hit = np.isfinite(t)
+            out[todo[hit], 0] = (a[hit] + t[hit]) / (ny - 1)
+            out[todo[hit], 1] = (b[hit] + s[hit]) / (nx - 1)
+            todo = todo[~hit]
+            if not todo.size:
+                return
 
     def summary(self) -> dict[str, Any]:
         m = np.sqrt(self.cell_magnification())
@@ -730,8 +795,8 @@ def _invert_line(nodes: np.ndarray, at: np.ndarray, eps: float) -> np.ndarray:
     place = np.linspace(0, 1, len(nodes))
     first = np.searchsorted(nodes, nodes[0], "right") - 1
     last = np.searchsorted(nodes, nodes[-1], "left")
-    if first >= last:
-        return np.full(np.shape(at), np.nan)
+    if first >= last:  # a region one pixel thick: its only place is the middle
+        return np.where(np.abs(at - nodes[0]) <= 0.5, 0.5, np.nan)
     inner, where = nodes[first : last + 1], place[first : last + 1]
     slack = eps * (1 + abs(float(inner[-1] - inner[0])) / len(nodes))
     out = np.interp(at, inner, where)
@@ -742,6 +807,8 @@ def _invert_cell(
     cell: np.ndarray, y: np.ndarray, x: np.ndarray, eps: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(t, s) in 0..1 of points in the cell with corners p00, p01, p10, p11 (rows t, columns s).
+
+    `cell` is (4, 2), one for all points, or (4, 2, n), one for each.
 
     p = p00 + s b + t c + s t d; eliminating s leaves a quadratic in t. NaN outside the cell.
     """

@@ -119,7 +119,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The pointwise network in the segmenter's place; remembers the shapes it was given."""
     seen: list[tuple[int, ...]] = []
 
-    def segment(batch: np.ndarray) -> np.ndarray:
+    def segment(batch: np.ndarray, task: str = "") -> np.ndarray:
         seen.append(batch.shape)
         return pointwise(batch)
 
@@ -200,7 +200,7 @@ def test_overlapping_answers_are_aggregated_as_said(
     rng = np.random.default_rng(0)
     given_answers: list[np.ndarray] = []
 
-    def segment(batch: np.ndarray) -> np.ndarray:
+    def segment(batch: np.ndarray, task: str = "") -> np.ndarray:
         answers = rng.random((len(batch), 32, 32)).astype(np.float32)
         given_answers.extend(answers)
         return answers
@@ -240,7 +240,7 @@ def test_a_halo_gives_the_context_that_seams_lack(monkeypatch: pytest.MonkeyPatc
     """A network that looks 8 px around: with that halo the map has no seams at all."""
     from scipy import ndimage
 
-    def blur(batch: np.ndarray) -> np.ndarray:
+    def blur(batch: np.ndarray, task: str = "") -> np.ndarray:
         wide = ndimage.uniform_filter(batch[..., 0], (0, 17, 17), mode="nearest")
         return pointwise(wide[..., None])
 

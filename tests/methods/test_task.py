@@ -10,28 +10,29 @@ from fake_images import image_of
 
 from hrviz.geometry import Box
 from hrviz.methods import task
-from hrviz.methods.downsampling.warp import unwarp_map
 from hrviz.methods.downsampling.sampler import grid_from_nodes, saliency_nodes
+from hrviz.methods.downsampling.warp import unwarp_map
 from hrviz.results import HeatMap
+from hrviz.scenes.truth import Truth
 
 
-class Rectangles:
+class Rectangles(Truth):
     """Truth made of rectangles (y0, x0, y1, x1)."""
 
     def __init__(self, *boxes: tuple[float, float, float, float]) -> None:
-        self.boxes = [Box(*b) for b in boxes]
-        self.objects = {1: "tumour nest"}
+        self.known = [Box(*b) for b in boxes]
+        self.classes, self.objects = {0: "other", 1: "tumour"}, {1: "tumour nest"}
 
     def mask(self, box: Box, size: tuple[int, int]) -> np.ndarray:
         y = (box.y0 + (np.arange(size[0]) + 0.5) * box.height / size[0])[:, None]
         x = (box.x0 + (np.arange(size[1]) + 0.5) * box.width / size[1])[None]
         out = np.zeros(size, np.uint8)
-        for b in self.boxes:
+        for b in self.known:
             out[(y >= b.y0) & (y < b.y1) & (x >= b.x0) & (x < b.x1)] = 1
         return out
 
     def lesions(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        near = [b for b in self.boxes if b.intersect(Box(*box)).area > 0]
+        near = [b for b in self.known if b.intersect(Box(*box)).area > 0]
         return np.array(near, float).reshape(-1, 4), np.array([b.area for b in near])
 
 
@@ -119,7 +120,7 @@ def test_unwarp_carries_an_answer_back_where_it_was_seen(size: tuple[int, int]) 
     padded = np.pad(ramp, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
     answer = padded.reshape(-(-h // 2), 2, -(-w // 2), 2, 2).mean((1, 3))
     for k in (0, 1):
-        heat = unwarp(answer[..., k], grid, view)
+        heat = unwarp_map(answer[..., k], grid, view, label="", source="", low=None, high=None)
         y = (np.arange(heat.values.shape[0]) + 0.5) * 400 / heat.values.shape[0]
         x = (np.arange(heat.values.shape[1]) + 0.5) * 500 / heat.values.shape[1]
         expected = np.meshgrid(y, x, indexing="ij")[k]

@@ -131,7 +131,7 @@ def unwarp(pixels: np.ndarray, grid: WarpGrid, view: ImageView, raster: int) -> 
     Through the exact inverse of the node mesh; the longer side has `raster` pixels.
     """
     at = raster_places(grid, view, raster)
-    known = np.isfinite(at[..., 0])
+    known = np.isfinite(at).all(-1)
     rows, columns = at[known].T
     out = np.full((*at.shape[:2], pixels.shape[2]), 0.5, np.float32)
     for c in range(pixels.shape[2]):
@@ -162,7 +162,7 @@ def unwarp_map(
         Longer side of the map in pixels, at most as fine as the image.
     """
     at = raster_places(grid, view, raster)
-    known = np.isfinite(at[..., 0])
+    known = np.isfinite(at).all(-1)
     # the answer's pixel k stands for the output's pixels stride k ... stride k + stride - 1
     stride = [max(1, round(n / m)) for n, m in zip(grid.size, answer.shape, strict=True)]
     rows, columns = ((at[known][:, k] + 0.5) / stride[k] - 0.5 for k in (0, 1))
