@@ -17,7 +17,9 @@ from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.image.image import Image
 from hrviz.image.lazy import dask_levels
+from hrviz.image.readers.base import Level
 from hrviz.image.reads import ReadLog
+from hrviz.image.resample import halve
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -116,6 +118,11 @@ class ImageView:
         shape = np.shape(y)
         y, x = np.ravel(y).astype(np.float64), np.ravel(x).astype(np.float64)
         downsamples = np.array(self.image.downsamples)
+        if footprint is not None:
+            # the coarsest level is up to 1024 px: a small output needs its reductions too, or it aliases
+            more = int(np.ceil(np.log2(max(float(np.max(footprint)) / downsamples[-1], 1))))
+            more = min(more, len(self._reduced))
+            downsamples = np.r_[downsamples, downsamples[-1] * 2.0 ** np.arange(1, more + 1)]
         if footprint is None:
             out = self._bilinear(0, y, x)
         else:
@@ -140,9 +147,15 @@ class ImageView:
         count("bilinear sampling", 8 * 3 * y.size * (1 if footprint is None else 2))
         return out.reshape(*shape, 3)
 
+    @cached_property
+    def _reduced(self) -> _Reduced:
+        return _Reduced(self)
+
     def _bilinear(self, level: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Bilinear RGB of one level at level-0 points, reading only the tiles under the taps."""
-        image, info = self.image, self.image.levels_info[level]
+        image = self.image
+        beyond = level - len(image.levels_info)
+        info = image.levels_info[level] if beyond < 0 else self._reduced.info(beyond)
         v = np.clip(y / info.downsample - 0.5, 0, info.height - 1)
         u = np.clip(x / info.downsample - 0.5, 0, info.width - 1)
         v0, u0 = v.astype(np.int64), u.astype(np.int64)
@@ -150,15 +163,20 @@ class ImageView:
         fv, fu = (v - v0)[:, None].astype(np.float32), (u - u0)[:, None].astype(np.float32)
         top, left = int(v0.min()), int(u0.min())
         height, width = int(v1.max()) - top + 1, int(u1.max()) - left + 1
-        if height * width <= max(4 * y.size, 2**20):
-            # dense enough: one window, its pixels in a row
-            block = image.to_rgb(image.window(level, top, left, height, width, self.reads))
-            pixels: Any = block.reshape(-1, 3).astype(np.float32)
-            first = (v0 - top) * width + (u0 - left)
-            right, below = u1 - u0, (v1 - v0) * width
+        if beyond >= 0:
+            pixels: Any = self._reduced[beyond].reshape(-1, 3).astype(np.float32)
+            right, below = u1 - u0, (v1 - v0) * info.width
+            first = v0 * info.width + u0
             taps: tuple[np.ndarray, ...] = (
                 first, first + right, first + below, first + below + right
             )  # fmt: skip
+        elif height * width <= max(4 * y.size, 2**20):
+            # dense enough: one window, its pixels in a row
+            block = image.to_rgb(image.window(level, top, left, height, width, self.reads))
+            pixels = block.reshape(-1, 3).astype(np.float32)
+            first = (v0 - top) * width + (u0 - left)
+            right, below = u1 - u0, (v1 - v0) * width
+            taps = (first, first + right, first + below, first + below + right)
         else:
             pixels, taps = self._atlas(level, (v0, v1), (u0, u1))
         a, b, c, d = (pixels.take(tap, axis=0) for tap in taps)
@@ -202,6 +220,34 @@ class ImageView:
             for c in columns
         )
         return _Scaled(stack.reshape(-1, 3)), taps
+
+
+class _Reduced:
+    """The coarsest level halved again and again, down to one pixel: mip levels too small to store."""
+
+    def __init__(self, view: ImageView) -> None:
+        self.view, self.last = view, view.image.levels_info[-1]
+        self.arrays: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return max(0, int(np.ceil(np.log2(max(self.last.height, self.last.width)))))
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        while len(self.arrays) <= index:
+            if self.arrays:
+                finer = self.arrays[-1]
+            else:
+                image, last = self.view.image, len(self.view.image.levels_info) - 1
+                window = image.window(
+                    last, 0, 0, self.last.height, self.last.width, self.view.reads
+                )
+                finer = image.to_rgb(window)
+            self.arrays.append(halve(finer))
+        return self.arrays[index]
+
+    def info(self, index: int) -> Level:
+        h, w = self[index].shape[:2]
+        return Level(h, w, self.last.downsample * 2 ** (index + 1), (h, w))
 
 
 class _Scaled:

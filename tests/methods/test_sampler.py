@@ -467,3 +467,14 @@ def test_operations_are_counted() -> None:
 
 def test_array_reader_is_a_reader() -> None:
     assert ArrayReader(np.zeros((3, 4, 1), np.uint8)).levels[0].width == 4
+
+
+def test_fair_sampling_of_a_small_output_averages_beyond_the_coarsest_level() -> None:
+    """A fine checkerboard becomes grey, however small the output: 1 px stripes, 1024 -> 16 px."""
+    stripes = np.zeros((1024, 1024, 3), np.uint8)
+    stripes[:, ::2] = 255
+    view = image_of(stripes).view()
+    assert len(view.image.levels_info) == 1  # nothing coarser is stored, and none is made
+    even = WarpGrid.identity(view.box, (16, 16))
+    np.testing.assert_allclose(sample(view, even, "fair"), 127.5 / 255, atol=0.01)
+    assert sample(view, even, "as published").std() > 0.2  # four taps alias
