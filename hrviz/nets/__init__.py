@@ -27,6 +27,22 @@ WEIGHTS = Path(__file__).parent / "weights"
 ARCHITECTURES = {
     "tissue-segmenter": ("hrviz.nets.unet", "SmallUNet"),
     "tissue-saliency": ("hrviz.nets.saliency", "SmallSaliencyNet"),
+    "road-detector": ("hrviz.nets.detector", "SmallDetector"),
+    "road-detector-fovea": ("hrviz.nets.detector", "SmallDetector"),
+    "road-detector-unzoom": ("hrviz.nets.detector", "SmallDetector"),
+    "road-saliency": ("hrviz.nets.prior", "FixedSaliency"),
+    "vessel-segmenter": ("hrviz.nets.unet", "SmallUNet"),
+    "boundary-sampler-tissue": ("hrviz.nets.boundary", "SmallBoundaryNet"),
+    "boundary-sampler-vessels": ("hrviz.nets.boundary", "SmallBoundaryNet"),
+    "crowd-detector-light": ("hrviz.nets.detector", "SmallDetector"),
+    "crowd-detector-heavy": ("hrviz.nets.detector", "SmallDetector"),
+    "road-localiser": ("hrviz.nets.transformer", "Localiser"),
+    "road-reader": ("hrviz.nets.transformer", "SignReader"),
+    "tissue-deformation": ("hrviz.nets.deformation", "DeformationNet"),
+    "vessel-deformation": ("hrviz.nets.deformation", "DeformationNet"),
+    "endoscopy-agdn": ("hrviz.nets.attention_guided", "AttentionGuided"),
+    "landolt-saliency": ("hrviz.nets.landolt", "LandoltSaliency"),
+    "landolt-classifier": ("hrviz.nets.landolt", "LandoltClassifier"),
 }
 
 
@@ -84,13 +100,14 @@ def run(name: str, batch: torch.Tensor) -> torch.Tensor:
     net = load(name)
     with torch.no_grad():
         out = net(batch.to(context.device)).cpu()
-    predicted = _predicted_memory(name, tuple(batch.shape))
+    predicted = predicted_memory(name, tuple(batch.shape))
     context.counts["network_memory"] = max(context.counts.get("network_memory", 0.0), predicted)
     return out
 
 
 @cache
-def _predicted_memory(name: str, shape: tuple[int, ...]) -> int:
+def predicted_memory(name: str, shape: tuple[int, ...]) -> int:
+    """Predicted peak bytes of one inference call of a trained network on a batch of this shape."""
     from torch.utils._python_dispatch import _disable_current_modes
 
     from hrviz.cost.memory import predict_inference

@@ -16,6 +16,21 @@ from hrviz.errors import HrvizError
 RECIPES = {
     "tissue-segmenter": "hrviz.training.tissue_segmenter",
     "tissue-saliency": "hrviz.training.tissue_saliency",
+    "road-detector": "hrviz.training.road_detector",
+    "road-detector-fovea": "hrviz.training.road_detector_fovea",
+    "road-detector-unzoom": "hrviz.training.road_detector_unzoom",
+    "road-saliency": "hrviz.training.road_saliency",
+    "vessel-segmenter": "hrviz.training.vessel_segmenter",
+    "boundary-sampler-tissue": "hrviz.training.boundary_sampler_tissue",
+    "boundary-sampler-vessels": "hrviz.training.boundary_sampler_vessels",
+    "crowd-detector-light": "hrviz.training.crowd_detector_light",
+    "crowd-detector-heavy": "hrviz.training.crowd_detector_heavy",
+    "road-localiser": "hrviz.training.road_localiser",
+    "road-reader": "hrviz.training.road_reader",
+    "tissue-deformation": "hrviz.training.tissue_deformation",
+    "vessel-deformation": "hrviz.training.vessel_deformation",
+    "endoscopy-agdn": "hrviz.training.endoscopy_agdn",
+    "landolt": "hrviz.training.landolt",
 }
 
 
