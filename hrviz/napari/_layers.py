@@ -15,7 +15,8 @@ import numpy as np
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.image.image import Image, open_image
-from hrviz.results import Picture, Result, Step
+from hrviz.results import Picture, Points, Result, Step
+from hrviz.views import outputs
 from hrviz.views.napari import layer_data
 
 BOXES, STROKES = "hrviz boxes", "hrviz strokes"
@@ -30,6 +31,7 @@ class ResultLayers:
         self.method = ""
         self._mine: dict[tuple[str, int], Any] = {}
         self._maps: list[Any] = []
+        self._beside: dict[str, tuple[Any, int]] = {}  # step -> its grid's nodes, its column
 
     @property
     def layers(self) -> list[Any]:
@@ -46,21 +48,30 @@ class ResultLayers:
                 self.viewer.layers.remove(layer)
             self._mine.clear()
             self._maps.clear()
+            self._beside.clear()
         self.method = method
 
     def put(self, step: Step) -> list[Any]:
         """Show a step: set the data of its layers, or add them. Charts have none."""
         out = []
         active = self.viewer.layers.selection.active
-        for place, (data, keywords, kind) in enumerate(layer_data(step.result, step.name)):
+        made = layer_data(step.result, step.name, self._column(step))
+        for place in [p for n, p in self._mine if n == step.name and p >= len(made)]:
+            gone = self._mine.pop((step.name, place))  # such as folded cells that are no more
+            if gone in self.viewer.layers:
+                self.viewer.layers.remove(gone)
+        for place, (data, keywords, kind) in enumerate(made):
             layer = self._mine.get((step.name, place))
             if layer is not None and layer not in self.viewer.layers:
                 layer = None
             if layer is not None and _fits(layer, data, kind):
                 update(layer, data, keywords, kind)
+            elif layer is not None:
+                layer = self._replace(layer, data, keywords, kind, step.result)
+                self._mine[step.name, place] = layer
             else:
-                if layer is not None:
-                    self.viewer.layers.remove(layer)
+                if self._covers(step.result):
+                    keywords = keywords | {"visible": False}
                 layer = self._add(data, keywords, kind, step.result)
                 self._mine[step.name, place] = layer
             out.append(layer)
@@ -68,6 +79,37 @@ class ResultLayers:
             self.viewer.layers.selection.active = active
         self.restroke(out)
         return out
+
+    def _column(self, step: Step) -> int:
+        """Beside the image, each picture has a column of its own; a map lies on its picture."""
+        if not beside(step.result):
+            return 0
+        nodes: Any = getattr(getattr(step.result, "grid", None), "nodes", None)
+        others = {n: v for n, v in self._beside.items() if n != step.name}
+        columns = [c for _, c in others.values()]
+        column = max(columns, default=-1) + 1
+        if step.name in self._beside:
+            column = self._beside[step.name][1]
+        elif not isinstance(step.result, Picture):
+            same = (c for n, c in others.values() if n is not None and np.array_equal(n, nodes))
+            column = next(same, column)
+        self._beside[step.name] = nodes, column
+        return column
+
+    def _covers(self, result: Result) -> bool:
+        """Whether a result would hide what is shown already: it then waits until it is chosen.
+
+        That is a picture on the image, a map on an output, and dots where a grid tells as much.
+        """
+        if not self.layers:
+            return False
+        if isinstance(result, Picture):
+            return result.box is not None
+        return outputs.on_output(result) or (isinstance(result, Points) and self._warped)
+
+    @property
+    def _warped(self) -> bool:
+        return any(grid is not None for grid, _ in self._beside.values())
 
     def drop(self, name: str) -> None:
         """Take a step's layers away."""
@@ -100,12 +142,23 @@ class ResultLayers:
 
     def _add(self, data: Any, keywords: dict[str, Any], kind: str, result: Result) -> Any:
         layer = getattr(self.viewer, f"add_{kind}")(data, **keywords)
-        lies_on_image = getattr(result, "box", None) is not None and kind in ("image", "labels")
+        lies_on_image = not beside(result) and kind in ("image", "labels")
         if lies_on_image and layer.visible:  # two maps over each other say nothing
             for other in self._maps:
                 other.visible = False
             self._maps = [m for m in self._maps if m in self.viewer.layers] + [layer]
         return layer
+
+    def _replace(
+        self, layer: Any, data: Any, keywords: dict[str, Any], kind: str, result: Result
+    ) -> Any:
+        """Another layer in the place of one that the data do not fit; the user's choices stay."""
+        place = self.viewer.layers.index(layer)
+        kept = {"visible": layer.visible, "opacity": layer.opacity, "blending": layer.blending}
+        self.viewer.layers.remove(layer)
+        made = self._add(data, keywords | kept, kind, result)
+        self.viewer.layers.move(self.viewer.layers.index(made), place)
+        return made
 
     def restroke(self, layers: list[Any] | None = None) -> None:
         """Lines and dots keep their width on the screen (see the function of that name)."""
@@ -126,7 +179,11 @@ def restroke(viewer: Any, layers: list[Any]) -> None:
 
 
 def _fits(layer: Any, data: Any, kind: str) -> bool:
-    return layer._type_string == kind and getattr(data, "ndim", 0) == getattr(layer.data, "ndim", 0)
+    if layer._type_string != kind or getattr(data, "ndim", 0) != getattr(layer.data, "ndim", 0):
+        return False
+    # napari slices in the background and then looks up what it found in the data there are by now:
+    # fewer of them would be too few for a slice that is still on its way
+    return kind not in ("vectors", "points") or len(data) >= len(layer.data)
 
 
 def update(layer: Any, data: Any, keywords: dict[str, Any], kind: str) -> None:
@@ -185,7 +242,9 @@ def image_of(viewer: Any) -> Image:
 
 def beside(result: Result) -> bool:
     """Whether a result is shown beside the image, not on it."""
-    return isinstance(result, Picture) and result.box is None and result.grid is not None
+    if isinstance(result, Picture):
+        return result.box is None and result.grid is not None
+    return outputs.on_output(result)
 
 
 def canvas_size(viewer: Any) -> tuple[int, int]:

@@ -32,6 +32,7 @@ from hrviz.views.colour import amount
 log = logging.getLogger("hrviz.napari")
 POLL, LIVE, STROKE = 30, 200, 120  # milliseconds
 DISCLAIMER = "For research and teaching, not for diagnosis."
+DRAWN = "drawn"
 REGIONS = {"visible": "Visible part", "whole": "Whole image", "box": "Selected box"}
 
 
@@ -59,6 +60,7 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
         self._region: Box | None = None
         self._shown: dict[str, Step] = {}
         self._watched: set[int] = set()
+        self._before = ""  # saliency before something was drawn
         self._poll = self._timer(POLL, self._look, single=False)
         self._later = self._timer(LIVE, lambda: self.apply(again=True))
         self._restroke = self._timer(STROKE, self.results.restroke)
@@ -91,6 +93,7 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
         for key, title in REGIONS.items():
             self.region.addItem(title, key)
         self.draw = QPushButton("Boxes")
+        self.draw.setToolTip("Drag a box on the image: the warp follows. Delete it to go back.")
         self.draw.clicked.connect(lambda: self._draw("boxes"))
         self.strokes = QPushButton("Strokes")
         self.strokes.clicked.connect(lambda: self._draw("strokes"))
@@ -188,14 +191,39 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
         layer = on_screen.drawing_layer(self.viewer, kind)
         if id(layer) not in self._watched:
             self._watched.add(id(layer))
-            layer.events.data.connect(lambda: self._take(kind))
+            layer.events.data.connect(lambda: self._drew(kind))
 
-    def _take(self, kind: str) -> None:
-        """What is drawn becomes the value of the parameters of that kind."""
+    def _drew(self, kind: str) -> None:
+        """A shape came, moved or went: the saliency is what is drawn, and the warp follows.
+
+        With the last shape gone, the saliency is what it was before.
+        """
+        if not self._take(kind):
+            return
+        param = next((p for p in self.method.params if p.name == "saliency"), None)
+        if param is None or DRAWN not in param.choices:
+            return
+        source = self.form["saliency"]
+        kinds = {p.kind for p in self.method.params} & set(on_screen.DRAWN)
+        if any(on_screen.drawn(self.viewer, k) for k in kinds):
+            if source.value != DRAWN:
+                self._before, source.value = str(source.value), DRAWN
+        elif source.value == DRAWN:
+            others = (
+                c for c in (self._before, param.default, *param.choices) if c in param.choices
+            )
+            source.value = next(c for c in others if c != DRAWN)
+        self._later.start()
+
+    def _take(self, kind: str) -> bool:
+        """What is drawn becomes the value of the parameters of that kind; whether it is another."""
         text = on_screen.as_text(on_screen.drawn(self.viewer, kind), kind)
+        changed = False
         for param in self.method.params:
             if param.kind == kind and text != self.form[param.name].value:
                 self.form[param.name].value = text
+                changed = True
+        return changed
 
     def _where(self, image: Any) -> Box | None:
         match self.region.currentData():

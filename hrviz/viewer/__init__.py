@@ -14,11 +14,17 @@ theme                 'dark' or 'light'
 height                CSS pixels, or None to fill the parent
 viewport              {x, y, w, h}: the viewer flies there when `viewport_version` changes
 overlays              list of {id, kind, visible, opacity, label, ...}, the first lowest
-output                {png or url, width, height, grid: {ny, nx, nodes} or None, box, title} or None
+output                one view, or {views: [view, ...], shown: [ids]}, or None
 draw                  None, 'box' or 'stroke'
+shift, live           what dragging draws with the shift key; whether boxes under way are told
 drawings              {boxes: [{x, y, w, h}], strokes: [[[x, y], ...]]}
+drawings_version      if given, drawings are taken over only when it changes
 disclaimer            a short sentence for the status line
 ====================  =============================================================================
+
+A view of the output pane is {id, title, short, png or url, width, height, box, grid: {ny, nx, nodes,
+region} or None}, with `boxes` [[x, y, w, h]] in its own pixels; with `map` {lut, vmin, vmax, label,
+unit} the picture holds indices; `even` names the view from which it can be animated.
 
 Overlay kinds and what they need besides the common keys:
 
@@ -27,7 +33,7 @@ raster                png (data URL of `maps.encode_png(maps.to_index(...))`), b
                       map (`routes.register_map(...)`). Then lut ('viridis', 'magma', 'cividis',
                       'diverging', 'labels'), range ([lo, hi] shown, default the encoding's),
                       threshold, unit, smooth; for labels: classes, background (default 0, clear)
-grid                  ny, nx, nodes; color, width
+grid                  ny, nx, nodes; color, width; region: where it lies when even, for animation
 boxes                 boxes [[x, y, w, h]]; colors (CSS colour or index into classes), labels,
                       scores, dash; classes [{name, color, dash, fill, hatch, width}] also give the
                       legend; hatch is one of / \ x . -
@@ -36,5 +42,7 @@ lines                 polylines (flat or pairs); colors, widths, color, width, d
 tiles                 rects [[x, y, w, h, level]]
 ====================  =============================================================================
 
-What comes back: `viewport` {x, y, w, h} after the view came to rest, `drawings`, `click` {x, y}.
+A raster with `mesh` (a grid with its region) is drawn by it while the grid moves; what is `whole` is
+hidden then. What comes back: `viewport` {x, y, w, h} after the view came to rest, `drawings` (with
+`drawing` while a box is dragged), `click` {x, y}.
 """

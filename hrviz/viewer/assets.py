@@ -14,6 +14,8 @@ PARTS = (
     "overlays.js",
     "legend.js",
     "source.js",
+    "morph.js",
+    "tile.js",
     "pane.js",
     "draw.js",
     "chrome.js",

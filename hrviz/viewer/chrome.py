@@ -85,7 +85,8 @@ def css(look: Theme, name: str) -> str:
 
 
 _SHEET = """
-:root { /*vars*/ }
+:root { /*vars*/ --film: 72px; }
+@media (max-width: 1270px) { :root { --film: 104px; } }
 header[data-testid="stHeader"], [data-testid="stToolbar"], [data-testid="stDecoration"], [data-testid="stStatusWidget"],
 [data-testid="stSidebar"], [data-testid="stSidebarCollapsedControl"], [data-testid="stExpandSidebarButton"],
 [data-testid="stAppDeployButton"], #MainMenu, footer { display: none !important; }
@@ -115,6 +116,12 @@ html, body, .stApp, [data-testid="stMain"] { background: var(--bg) !important; c
 .st-key-strip { height: 48px; padding: 8px; gap: 8px !important; background: var(--bg); border-top: 1px solid var(--line); overflow: hidden; }
 .st-key-strip button { min-height: 32px; height: 32px; padding: 0 8px; white-space: nowrap; }
 .st-key-strip button p { font-size: 12px; white-space: nowrap; }
+.st-key-film { height: var(--film); padding: 8px; gap: 4px !important; background: var(--bg); border-top: 1px solid var(--line); overflow-x: hidden; overflow-y: auto;
+  scrollbar-width: thin; }
+.st-key-film [data-testid="stButtonGroup"] { max-width: 100%; } .st-key-film [data-testid="stButtonGroup"] > div { gap: 0; row-gap: 4px; }
+.st-key-film button { min-height: 28px; height: 28px; padding: 0 6px; white-space: nowrap; }
+.st-key-film button p { font-size: 11px; white-space: nowrap; }
+.st-key-chart { height: 216px; padding: 8px; background: var(--bg); border-top: 1px solid var(--line); overflow: hidden; }
 .st-key-viewer { gap: 0 !important; } .st-key-strip .hv-now { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .st-key-strip [data-testid="stSlider"] { padding: 0 8px; } .st-key-strip [data-testid="stSliderTickBar"] { display: none; }
 [data-testid="stPopoverBody"]:has(.st-key-scenes) { width: 448px; max-width: calc(100vw - 32px); max-height: calc(100vh - 56px) !important; }

@@ -137,7 +137,7 @@ def _panel(s: Session, method: Method, area: Box, truth: bool) -> None:
     stack = overlays.truth(s, overlays.best_truth(s.image), area)[0] if truth else []
     stack += overlays.of_steps(steps, shown, 0.55, slot.version)
     stack += overlays.frame(area, s.image.box)
-    badge = panels.badge(None, slot.run)
+    badge = panels.badge(None, slot.run.steps if slot.run else ())
     used = slot.job.params if slot.job is not None else {}
     detail = (
         f' <span class="hv-soft">downsample {used["downsample"]}</span>'
@@ -147,7 +147,7 @@ def _panel(s: Session, method: Method, area: Box, truth: bool) -> None:
     dot = f'<i class="hv-dot" style="background:{colour.method_colour(method.name)}"></i>'
     st.html(f'<div class="hv-head">{dot}<b>{method.title}</b>{detail}{badge}</div>')
     key = f"compare-{method.name}"
-    data = shell.viewer_data(s, stack, disclaimer="", output=overlays.beside(pictured(steps)))
+    data = shell.viewer_data(s, stack, disclaimer="", output=overlays.picture(pictured(steps)))
     deepzoom(data, f"{key}-viewer", "max(400px, calc(100vh - 320px))", **_linked(f"{key}-viewer"))
     if slot.error:
         st.html(panels.sentence(slot.error))

@@ -48,6 +48,8 @@ def configure(port: int | None = None) -> None:
         "server.headless": True, "server.maxUploadSize": 2048, "server.runOnSave": False,
         "client.toolbarMode": "minimal", "client.showErrorDetails": "none",
         "client.showErrorLinks": False, "ui.hideTopBar": True, "logger.hideWelcomeMessage": True,
+        # drawing sets the saliency's widget, which also has a default: that is meant
+        "global.disableWidgetStateDuplicationWarning": True,
         "client.showSidebarNavigation": False, "theme.base": "dark", "theme.baseFontSize": 13,
         "theme.baseRadius": "4px", "theme.buttonRadius": "4px", "theme.font": FONT,
         "theme.headingFont": FONT, "theme.showWidgetBorder": True,

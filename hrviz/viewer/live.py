@@ -5,6 +5,7 @@ Nothing here knows Streamlit: a page calls `Live.apply` at every rerun and draws
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +17,13 @@ from hrviz.method import METHODS, Method
 from hrviz.results import (
     AttentionMap,
     Boxes,
+    Curve,
     Graph,
     HeatMap,
     LabelMap,
     Partition,
-    Picture,
     Points,
+    Prediction,
     Result,
     Step,
     TokenPattern,
@@ -29,6 +31,7 @@ from hrviz.results import (
     ZoomTree,
 )  # fmt: skip
 from hrviz.run import Job, Run, submit
+from hrviz.views import outputs
 
 INLINE_NETWORK = 0.25  # seconds a page waits before it polls instead
 INLINE_CLOSED = 0.6
@@ -82,7 +85,8 @@ class Live:
                 self.job, self.error = None, str(error)
                 return
             slow = method.network(method.bind(params))
-            self.job.wait(wait if wait is not None else INLINE_NETWORK if slow else INLINE_CLOSED)
+            limit = wait if wait is not None else INLINE_NETWORK if slow else INLINE_CLOSED
+            _first_look(self.job, limit, slow)
         self.collect()
 
     def wants(self, method: Method, image: Image, region: Box, params: Mapping[str, Any]) -> bool:
@@ -136,31 +140,42 @@ class Live:
         return f"{id(self.job)}-{self.job.version if self.job else 0}"
 
 
+def _first_look(job: Job, limit: float, slow: bool) -> None:
+    """Wait for the end; of a network's run for the picture alone, which comes before the network."""
+    end = time.monotonic() + limit
+    while not job.wait(min(0.02, max(0.0, end - time.monotonic()))):
+        seen = slow and outputs.views(dict(job.steps))
+        if seen or time.monotonic() >= end:
+            return
+
+
 def telling(steps: Mapping[str, Step]) -> str:
-    """The step that shows the idea at a glance: the first geometric one, else the first map.
+    """The step that shows the idea at a glance: a warp's grid, else the first geometric one, else
+    the first map.
 
     A plain partition says less than the map that grows over it.
     """
     speaking = tuple(kind for kind in GEOMETRIC if kind is not Partition)
-    for kinds in (speaking, MAPS, GEOMETRIC):
+    for kinds in ((WarpGrid,), speaking, MAPS, GEOMETRIC):
         for name, step in steps.items():
-            if isinstance(step.result, kinds):
+            if isinstance(step.result, kinds) and not outputs.on_output(step.result):
                 return name
     return next(iter(steps), "")
 
 
-def pictured(steps: Mapping[str, Step], chosen: str = "") -> Step | None:
-    """The step whose picture stands beside the viewer: the chosen one, else the last picture."""
-    step = steps.get(chosen)
-    if step is not None and isinstance(step.result, Picture):
-        return step
-    pictures = [s for s in steps.values() if isinstance(s.result, Picture)]
-    return pictures[-1] if pictures else None
+def pictured(steps: Mapping[str, Step]) -> Step | None:
+    """The step whose picture stands beside the viewer: the first warped one, else the last."""
+    return next(iter(outputs.views(steps).values()), None)
 
 
 def drawable(result: Result) -> bool:
     """Whether a result lies on the image."""
-    return isinstance(result, (*GEOMETRIC, *MAPS))
+    return isinstance(result, (*GEOMETRIC, *MAPS)) and not outputs.on_output(result)
+
+
+def charted(result: Result) -> bool:
+    """Whether a result is a chart, shown under the viewer."""
+    return isinstance(result, Curve | Prediction)
 
 
 def without_networks(method: Method, params: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hrviz.geometry import Box
 from hrviz.image import Image
-from hrviz.results import Boxes, Picture, Points, Step
+from hrviz.results import Boxes, HeatMap, Points, Result, Step, WarpGrid
 from hrviz.run import Run
 from hrviz.viewer import shell
 from hrviz.viewer.live import drawable
@@ -19,6 +19,7 @@ from hrviz.views import truth as known
 NAMED = 200  # boxes up to which each one bears its class
 FLOOR = 0.05  # maps are clear below this share of their range
 TRUTH, READS = "truth", "read map"
+ZOOM = "magnification"  # the step of every warp whose map follows its grid
 
 
 def truth(
@@ -99,14 +100,27 @@ def of_steps(
         def make(
             name: str = name, result: Any = result, stamp: str = stamp
         ) -> list[dict[str, Any]]:
-            return deepzoom.overlay(result, f"step-{name}", version=stamp)
+            label = name if isinstance(result, Points) else None
+            return deepzoom.overlay(result, f"step-{name}", version=stamp, label=label)
 
         specs = shell.cached(("step", name, stamp), result, make)
-        out += [spec | _shade(spec, opacity, floor) for spec in specs]
+        mesh = _mesh(result, steps) if name == ZOOM else {}
+        out += [spec | _shade(spec, opacity, floor) | mesh for spec in specs]
     if READS in shown and run is not None:
         out += shell.cached(("reads", id(run.reads)), run.reads,
                             lambda: deepzoom.overlay(run.reads, "reads", label="Read map"))  # fmt: skip
     return sorted(out, key=lambda spec: spec["kind"] != "raster")
+
+
+def _mesh(result: Result, steps: Mapping[str, Step]) -> dict[str, Any]:
+    """The grid that a zoom map tells of: the browser draws the map by it while the grid moves."""
+    grid = next((s.result for s in steps.values() if isinstance(s.result, WarpGrid)), None)
+    if grid is None or not isinstance(result, HeatMap) or grid.box != result.box:
+        return {}
+    mesh: dict[str, Any] = shell.cached(
+        ("mesh",), grid, lambda: deepzoom.nodes(grid.nodes) | {"region": deepzoom.rect(grid.box)}
+    )
+    return {"mesh": mesh}
 
 
 def _shade(spec: Mapping[str, Any], opacity: float, floor: float) -> dict[str, Any]:
@@ -119,11 +133,21 @@ def _shade(spec: Mapping[str, Any], opacity: float, floor: float) -> dict[str, A
     return {"opacity": opacity, "threshold": low + floor * (high - low)}
 
 
-def beside(step: Step | None) -> dict[str, Any] | None:
-    """The output picture for the linked pane."""
-    if step is None or not isinstance(step.result, Picture):
+def beside(steps: Mapping[str, Step], chosen: str = "") -> dict[str, Any] | None:
+    """All views of the linked pane; those of the chosen step are shown."""
+
+    def make(result: Result, title: str, even: str) -> dict[str, Any]:
+        made: dict[str, Any] = shell.cached(("output", title, even), result,
+                                            lambda: deepzoom.output(result, title, even))  # fmt: skip
+        return made
+
+    return deepzoom.pane(steps, chosen, make)
+
+
+def picture(step: Step | None) -> dict[str, Any] | None:
+    """One output picture for the linked pane, without its rivals."""
+    if step is None:
         return None
-    picture = step.result
-    made: dict[str, Any] = shell.cached(("output", step.name), picture,
-                                        lambda: deepzoom.output(picture, step.name.capitalize()))  # fmt: skip
+    made: dict[str, Any] = shell.cached(("output", step.name.capitalize(), ""), step.result,
+                                        lambda: deepzoom.output(step.result, step.name.capitalize()))  # fmt: skip
     return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hrviz.image import Image
@@ -60,12 +60,12 @@ def levels(image: Image) -> str:
     return f'<table class="hv-levels">{head}{"".join(rows)}</table>'
 
 
-def badge(step: Step | None, run: Run | None) -> str:
-    """Where a result is from: trained, oracle, stand-in, drawn; nothing where it does not apply."""
-    source = getattr(step.result, "source", "") if step else ""
-    if not source and run is not None:
-        found = [getattr(s.result, "source", "") for s in run.steps]
-        source = next((s for s in found if s), "")
+def badge(step: Step | None, steps: Iterable[Step] = ()) -> str:
+    """Where a result is from: trained, oracle, stand-in, drawn; else where the first step that
+    tells is from; nothing where none does.
+    """
+    told = (getattr(s.result, "source", "") for s in (*([step] if step else []), *steps))
+    source = next((t for t in told if t), "")
     if not source:
         return ""
     kind = source.split(":")[0].split(" ")[0].split(",")[0]

@@ -124,6 +124,12 @@ def to_query(link: Link) -> dict[str, str]:
     return out
 
 
+def rect(box: tuple[float, float, float, float]) -> dict[str, float]:
+    """A box (y0, x0, y1, x1) as the viewer draws it."""
+    y0, x0, y1, x1 = box
+    return {"x": x0, "y": y0, "w": x1 - x0, "h": y1 - y0}
+
+
 def _text(kind: str, value: Any) -> str:
     if kind == "boxes":
         return ";".join(Box(*box).format() for box in value)

@@ -49,6 +49,8 @@ class Session:
     step: dict[str, str] = field(default_factory=dict)
     theme: str = "dark"
     drawings: dict[str, Any] = field(default_factory=lambda: {"boxes": [], "strokes": []})
+    drawings_version: int = 0  # changes when drawings change here, not in the viewer
+    before: dict[str, str] = field(default_factory=dict)  # saliency before something was drawn
     notes: list[str] = field(default_factory=list)
     page: str = ""
     live: Live = field(default_factory=Live)
@@ -124,11 +126,17 @@ class Session:
             for slot in (*self.compared.values(), *self.baselines.slots.values()):
                 slot.cancel()
             self.live, self.baselines, self.compared = Live(), Baselines(), {}
-            self.drawings, self.drawn = {"boxes": [], "strokes": []}, {}
+            self.draw([], [])
+            self.drawn = {}
             self.address, self.held, self.region = address, None, "view"
             self.channels, self.playing = None, ""
             self.go(None)
             self.round += 1
+
+    def draw(self, boxes: list[Any], strokes: list[Any]) -> None:
+        """Set what is drawn: boxes {x, y, w, h} and strokes of (x, y)."""
+        self.drawings = {"boxes": boxes, "strokes": strokes}
+        self.drawings_version += 1
 
     def become(self, address: str) -> None:
         """Show another picture of the same kind: another moment, the scene with other parameters.
@@ -194,6 +202,8 @@ def _from_address() -> Session:
         s.region = "whole"
     if link.method:
         s.method, s.params[link.method] = link.method, link.params
+        boxes = [permalink.rect(b) for b in link.params.get("boxes", ())]
+        s.draw(boxes, [[(x, y) for y, x in line] for line in link.params.get("strokes", ())])
         if link.layers is not None:
             s.layers[link.method] = link.layers
     return s
@@ -258,7 +268,7 @@ def viewer_data(s: Session, overlays: list[dict[str, Any]], **more: Any) -> dict
     out: dict[str, Any] = {
         # pictures of one series replace each other in place
         "image": register_image(s.image) | {"series": s.round}, "overlays": overlays, "theme": s.theme,
-        "drawings": s.drawings, "disclaimer": DISCLAIMER,
+        "drawings": s.drawings, "drawings_version": s.drawings_version, "disclaimer": DISCLAIMER,
     }  # fmt: skip
     if s.fly is not None:
         b = s.fly

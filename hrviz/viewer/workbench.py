@@ -8,17 +8,21 @@ from typing import Any
 
 import streamlit as st
 
+from hrviz.errors import HrvizError
 from hrviz.forms.streamlit import controls
 from hrviz.method import FAMILIES, METHODS, Method
 from hrviz.methods import task
-from hrviz.viewer import gallery, overlays, panels, shell, shown
-from hrviz.viewer.live import drawable, pictured, telling, without_networks
+from hrviz.viewer import gallery, overlays, panels, shell, shown, steering
+from hrviz.viewer.live import charted, drawable, telling, without_networks
 from hrviz.viewer.shell import Session
 from hrviz.viewer.streamlit import deepzoom
 from hrviz.views import colour
 
 KEY = "methods-viewer"
-HEIGHT = "calc(100vh - 88px)"
+ROW = 11  # steps that fit into one row of the filmstrip
+CHART = 216  # pixels of a chart under the viewer
+HEIGHT = "calc(100vh - 40px - var(--film))"
+LOW = f"calc(100vh - {40 + CHART}px - var(--film))"
 MODES = {"view": "Visible", "hold": "Hold", "whole": "Whole"}
 
 
@@ -42,8 +46,9 @@ def draw() -> bool:
     area = s.area()
     if s.live.wants(method, s.image, area, params):
         s.baselines.pause()
-    s.live.apply(method, s.image, area, params)
-    s.baselines.apply(method, s.image, area, params, idle=not s.live.busy and not s.live.error)
+    s.live.apply(method, s.image, area, params, wait=0.15 if steering.under_way(s) else None)
+    idle = not s.live.busy and not s.live.error and not steering.under_way(s)
+    s.baselines.apply(method, s.image, area, params, idle=idle)
     with head:
         _head(s, method)
     with stage:
@@ -51,7 +56,8 @@ def draw() -> bool:
         with layer:
             opacity, floor = _layers(s, method, chosen)
         _viewer(s, method, chosen, opacity, floor)
-        _strip(s, method, chosen)
+        _chart(s, chosen)
+        _film(s, method, chosen)
     with cost:
         _costs(s, method)
     with about:
@@ -77,7 +83,7 @@ def _rail(s: Session) -> None:
 def _head(s: Session, method: Method) -> None:
     live = s.live
     steps = live.steps
-    mark = panels.badge(steps.get(_chosen(s, method)), live.run if not live.error else None)
+    mark = panels.badge(steps.get(_chosen(s, method)), () if live.error else steps.values())
     st.html(
         f'<p class="hv-title">{method.title}</p><p class="hv-idea">{panels.sentences(method.idea)}</p>{mark}'
     )
@@ -108,6 +114,7 @@ def _retune(name: str, params: dict[str, Any]) -> None:
         del st.session_state[key]
     s.start = {k: v for k, v in params.items() if k not in ("boxes", "strokes")}
     s.params[name] = dict(s.start)
+    s.before.pop(name, None)
     s.live.signature = ""
 
 
@@ -120,25 +127,44 @@ def _tune(s: Session, method: Method) -> dict[str, Any]:
     if mode != s.region:
         s.held = s.visible() if mode == "hold" else None
         s.region = mode
-    kinds = {p.kind for p in method.params}
-    if kinds & {"boxes", "strokes"}:
-        st.segmented_control("Drag to", ["Pan", "Box", "Stroke"], default="Pan", key="methods-drag", required=True,
-                             width="stretch", help="Draw where to look closely, then take saliency from 'drawn'")  # fmt: skip
+    steering.control(s, method)
     drawn = shell.drawn_params(s)
     names = {p.name for p in method.params}
     start = s.start | {k: v for k, v in drawn.items() if k in names and v}
+    fixed = []  # set by what is drawn or shown, not by a control
+    if steered := steering.steered(s, method):
+        s.before.setdefault(method.name, steering.before(s, method))
+        start["saliency"] = steering.DRAWN
+        fixed.append("saliency")
+    elif method.name in s.before:
+        start["saliency"] = steering.before(s, method)
     if "task" in names and not task.any_fits(method, s.image.truth):
         start["task"] = "none"
-        params = controls(method, "p", start, without=("task",))
-        st.html(
-            '<span class="hv-left">No task: no trained network is for what this scene shows.</span>'
-        )
-    else:
-        params = controls(method, "p", start)
+        fixed.append("task")
+        _offer(s, method)
+    params = controls(method, "p", start, without=fixed)
+    if steering.source(method) is not None and not steered:
+        steering.remember(s, method, params["saliency"])
     if "drawn" not in params.values():
         params |= {k: method.defaults[k] for k in drawn if k in names}
     s.params[method.name] = {k: v for k, v in params.items() if v != method.defaults[k]}
-    return params
+    return params | (steering.hasty(method, params) if steering.under_way(s) else {})
+
+
+def _offer(s: Session, method: Method) -> None:
+    """One line where the image is not for the method's task: open one that is."""
+    st.html('<span class="hv-left">No trained network is for what this image shows.</span>')
+    if method.example != s.address:
+        st.button("Open its example", key="example", on_click=_open, args=(method.example,), width="stretch",
+                  help=f"An image that shows the method with its task: {method.example}")  # fmt: skip
+
+
+def _open(address: str) -> None:
+    s = shell.session()
+    try:
+        s.open(address)
+    except HrvizError as error:
+        s.notes[:] = [str(error)]
 
 
 def _chosen(s: Session, method: Method) -> str:
@@ -149,8 +175,13 @@ def _chosen(s: Session, method: Method) -> str:
 
 
 def _shown(s: Session, method: Method, chosen: str) -> tuple[str, ...]:
-    """Names of the layers over the image: what was toggled, else the chosen step."""
-    return s.layers.get(method.name, (chosen,))
+    """Names of the layers over the image: what was toggled, else the chosen step.
+
+    While a step is chosen that lies elsewhere (beside, or in a chart), the most telling one stays.
+    """
+    step = s.live.steps.get(chosen)
+    default = chosen if step is None or drawable(step.result) else telling(s.live.steps)
+    return s.layers.get(method.name, (default,))
 
 
 def _step_picked(name: str, key: str) -> None:
@@ -197,28 +228,48 @@ def _viewer(s: Session, method: Method, chosen: str, opacity: float, floor: floa
     stack += overlays.of_steps(steps, shown, opacity, live.version, live.run, floor)
     if s.region == "hold" or (s.view is not None and s.region == "view"):
         stack += overlays.frame(s.area(), s.image.box)
-    drag = st.session_state.get("methods-drag", "Pan")
-    draw = None if drag == "Pan" or drag is None else str(drag).lower()
-    output = overlays.beside(pictured(steps, chosen))
-    data = shell.viewer_data(s, stack, draw=draw, output=output)
-    deepzoom(data, KEY, HEIGHT, **shell.watch(KEY))
+    step = steps.get(chosen)
+    data = shell.viewer_data(
+        s, stack, output=overlays.beside(steps, chosen), **steering.modes(method)
+    )
+    height = LOW if step is not None and charted(step.result) else HEIGHT
+    deepzoom(data, KEY, height, **shell.watch(KEY))
 
 
-def _strip(s: Session, method: Method, chosen: str) -> None:
+def _chart(s: Session, chosen: str) -> None:
+    """The chosen step, where it is a chart: under the picture it tells of."""
+    step = s.live.steps.get(chosen)
+    if step is None or not charted(step.result):
+        return
+    from hrviz.views import plotly
+
+    def make() -> Any:
+        figure = plotly.figure(step.result, "light" if s.theme == "light" else "dark")
+        return plotly.low(figure, CHART - 16)
+
+    with st.container(key="chart"):
+        st.plotly_chart(shell.cached(("chart", chosen, s.theme), step.result, make), key=f"chart-{chosen}",
+                        theme=None, config={"displayModeBar": False})  # fmt: skip
+
+
+def _film(s: Session, method: Method, chosen: str) -> None:
+    """The steps to click through, and what to see in the chosen one."""
     steps = s.live.steps
-    with st.container(key="strip", horizontal=True, vertical_alignment="center", wrap=False):
+    with st.container(key="film", gap=None):
         if not steps:
             said = "No result yet." if s.live.error else "The first result is on its way."
             st.html(f'<span class="hv-noted">{said}</span>')
             return
         names = list(steps)
+        if len(names) > ROW:
+            st.html("<style>:root { --film: 104px; }</style>")
         key = f"step-{method.name}-{'-'.join(names)}"
         labels = dict(zip(names, panels.titles(names), strict=True))
-        st.segmented_control("Steps", names, key=key, format_func=labels.__getitem__, required=True, wrap=False,
+        st.segmented_control("Steps", names, key=key, format_func=labels.__getitem__, required=True, wrap=True,
                              label_visibility="collapsed", on_change=_step_picked, args=(method.name, key),
                              default=s.settled(key, chosen))  # fmt: skip
         note = steps[chosen].note if chosen in steps else ""
-        st.html(f'<span class="hv-noted">{panels._e(note)}</span>', width="stretch")
+        st.html(f'<span class="hv-noted" title="{panels._e(note)}">{panels._e(note)}</span>')
 
 
 def _runs(s: Session, method: Method) -> tuple[dict[str, Any], dict[str, str]]:

@@ -23,7 +23,8 @@ def draw(result: r.Result, ax: Axes, base: Any = None) -> None:
 @draw.register
 def _(result: r.Prediction, ax: Axes, base: Any = None) -> None:
     names, at = list(result.values), np.arange(len(result.values))
-    ax.barh(at, list(result.values.values()), color=colour.class_colour(0), height=0.6)
+    lengths = colour.lengths(result.values)
+    ax.barh(at, lengths, color=colour.class_colour(0), height=0.6)
     for k, name in enumerate(names):
         text = colour.number(result.values[name])
         if name in result.truth:
@@ -31,7 +32,7 @@ def _(result: r.Prediction, ax: Axes, base: Any = None) -> None:
             text += f"  (truth {colour.number(result.truth[name])})"
         ax.annotate(
             text,
-            (max(result.values[name], 0), k),
+            (max(lengths[k], 0), k),
             (4, 0),
             "data",
             "offset points",
@@ -39,7 +40,7 @@ def _(result: r.Prediction, ax: Axes, base: Any = None) -> None:
             fontsize=8,
             color=THEME.text,
         )
-    ax.set_yticks(at, names, fontsize=9)
+    ax.set_yticks(at, list(colour.words(names).values()), fontsize=9)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.margins(x=0.35)
     ax.set_xlabel(result.unit)
@@ -51,15 +52,20 @@ def _(result: r.Prediction, ax: Axes, base: Any = None) -> None:
 @draw.register
 def _(result: r.Curve, ax: Axes, base: Any = None) -> None:
     for place, (name, y) in enumerate(result.series.items()):
+        style = colour.line_style(name, place, THEME)
+        ink = colour.method_colour(name) if _is_method(name) else style.colour
         ax.plot(
             result.x,
             y,
-            color=colour.method_colour(name) if _is_method(name) else colour.class_colour(place),
-            marker="os^Dv<>"[place % 7],
+            color=ink,
+            marker="os^Dv<>"[place % 7] if len(result.x) <= colour.MARKED else None,
             ms=4,
             lw=1.8,
+            ls=(0, style.dash) if style.dash else "-",
             label=name,
         )
+        if style.hatch:
+            ax.fill_between(result.x, 0, y, color=ink, alpha=0.12, lw=0)
     if result.log:
         ax.set_xscale("log")
         ax.set_yscale("log")

@@ -7,6 +7,8 @@ Nothing is told by colour alone: decisions also differ in dash and hatch.
 from __future__ import annotations
 
 import colorsys
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,6 +75,8 @@ CLASSES = (
     "#7FD9C4", "#FFB3A7", "#A6761D", "#C0C0C0",
 )  # fmt: skip
 
+MARKED = 24  # points of a line above which they are not marked one by one
+
 # Pyramid levels, fine to coarse.
 LEVELS = (
     "#FFB000", "#FE6100", "#DC267F", "#8F7BFF", "#5B9DFF", "#3AD0C8", "#8BD450", "#B0B7C0",
@@ -99,6 +103,20 @@ _SHADES = (0.0, 0.14, -0.14, 0.24, -0.22, 0.07, -0.07, 0.19, -0.18)
 def class_colour(index: int) -> str:
     """Colour of class `index`; the cycle repeats after twelve."""
     return CLASSES[index % len(CLASSES)]
+
+
+def line_style(name: str, place: int, look: Theme) -> Style:
+    """How a line of a chart is drawn: of one axis in one colour, the reference dashed and grey.
+
+    Lines named after an axis ('u(x)', 'saliency over x') share its colour; a saliency is dotted and
+    filled down to zero (`hatch` is then not empty), 'uniform' is what others are judged by.
+    """
+    if name == "uniform":
+        return Style(name, look.muted, (6, 4))
+    axis = next((k for k, a in enumerate("xy") if re.search(rf"\b{a}\b", name)), place)
+    if name.startswith("saliency"):
+        return Style(name, class_colour(axis), (2, 2), "area")
+    return Style(name, class_colour(axis))
 
 
 def level_colour(level: int) -> str:
@@ -160,3 +178,17 @@ def amount(value: float, unit: str) -> str:
     if unit == "s" and value < 1:
         return f"{number(value * 1000)} ms"
     return f"{number(value)} {unit}".strip()
+
+
+def words(names: Iterable[str]) -> dict[str, str]:
+    """Names of values as people read them."""
+    return {n: n.replace("_", " ").replace("iou", "IoU") for n in names}
+
+
+def lengths(values: Mapping[str, float]) -> list[float]:
+    """How long the bars of named numbers are: counts among shares have none, only their number."""
+    found = list(values.values())
+    shares = [v for v in found if 0 <= v <= 1]
+    if not shares or len(shares) == len(found) or any(v < 0 for v in found):
+        return found
+    return [v if v <= 1 else 0.0 for v in found]

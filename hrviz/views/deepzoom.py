@@ -6,6 +6,7 @@ opacity are applied in the browser. Zarr canvases are served as tiles through th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import singledispatch
 from typing import Any, Literal
 
@@ -14,8 +15,8 @@ import numpy as np
 from hrviz import results as r
 from hrviz.geometry import Box
 from hrviz.viewer.maps import to_index
-from hrviz.views import _base
-from hrviz.views.layers import Dots, Grid, Layer, Lines, Raster, Rectangles, layers
+from hrviz.views import _base, outputs
+from hrviz.views.layers import Dots, Grid, Layer, Lines, Raster, Rectangles, layers, on_output
 
 WHOLE = 2**21  # a map above this many pixels goes as tiles, not as one PNG
 CLASS_TOP = 254  # class k is index k + 1
@@ -58,18 +59,60 @@ def overlay(
     return out
 
 
-def output(picture: r.Picture, title: str) -> dict[str, Any]:
-    """A method's output picture for the linked pane: pixels, and where each one is from."""
-    h, w = picture.array.shape[:2]
-    grid, box = picture.grid, picture.box
-    return {
-        "png": _base.data_url(picture.uint8, "JPEG"),
-        "width": w,
-        "height": h,
-        "grid": None if grid is None else nodes(grid.nodes),
-        "title": title,
-        "box": None if box is None else rect(box),
-    }
+def output(result: r.Result, title: str, even: str = "") -> dict[str, Any]:
+    """One view of the linked pane: an output picture, or a map over the output.
+
+    Parameters
+    ----------
+    result : Picture or HeatMap
+        A map needs its grid.
+    title : str
+    even : str
+        Id of the view that shows the same region by uniform downsampling: from it, the pane can
+        animate to this one.
+    """
+    grid = getattr(result, "grid", None)
+    out: dict[str, Any] = {"title": title, "grid": None, "box": None}
+    if grid is not None:
+        out["grid"] = nodes(grid.nodes) | {"region": rect(grid.box)}
+    if isinstance(result, r.HeatMap):
+        (part,) = on_output(result)
+        assert isinstance(part, Raster) and grid is not None
+        out["map"] = {"lut": part.lut, "vmin": part.low, "vmax": part.high, "label": part.label,
+                      "unit": part.unit}  # fmt: skip
+        return out | {
+            "png": _base.data_url(index(part.thinned())), "height": grid.size[0], "width": grid.size[1],
+        }  # fmt: skip
+    assert isinstance(result, r.Picture)
+    out["height"], out["width"] = result.array.shape[:2]
+    out["png"] = _base.data_url(result.uint8, "JPEG")
+    if result.box is not None:
+        out["box"] = rect(result.box)
+    if result.boxes is not None:
+        out["boxes"] = _xywh(result.boxes)
+    return out | ({"even": even} if even else {})
+
+
+def pane(
+    steps: Mapping[str, r.Step], chosen: str = "", make: Callable[..., dict[str, Any]] = output
+) -> dict[str, Any] | None:
+    """All views of the linked pane and which of them are shown; None without any.
+
+    Parameters
+    ----------
+    steps : mapping of name to Step
+    chosen : str
+        The step the user looks at: if it is shown beside the image, it is shown now.
+    make : callable
+        `output`, or one that keeps what it made.
+    """
+    even = outputs.uniform(steps)
+    views = [
+        make(step.result, name.capitalize(), even if place == 0 else "")
+        | {"id": name, "short": outputs.SHORT.get(name, name.capitalize())}
+        for place, (name, step) in enumerate(outputs.views(steps).items())
+    ]
+    return {"views": views, "shown": outputs.shown(steps, chosen)} if views else None
 
 
 def rect(box: Box) -> dict[str, float]:
@@ -85,6 +128,13 @@ def nodes(array: np.ndarray) -> dict[str, Any]:
 
 def _flat(points: np.ndarray) -> list[float]:
     return [round(float(v), 2) for v in points[:, ::-1].ravel()]
+
+
+def _xywh(boxes: np.ndarray) -> list[list[float]]:
+    """Boxes (n, 4) as [x, y, w, h]."""
+    y0, x0, y1, x1 = boxes.T
+    found: list[list[float]] = np.stack([x0, y0, x1 - x0, y1 - y0], 1).round(2).tolist()
+    return found
 
 
 def _kind(result: r.Result, body: dict[str, Any]) -> dict[str, Any]:
@@ -138,14 +188,17 @@ def _(part: Raster, version: int | str, tiled: bool | None) -> dict[str, Any]:
 
 @_layer.register
 def _(part: Grid, version: int | str, tiled: bool | None) -> dict[str, Any]:
-    return {"kind": "grid"} | nodes(part.nodes)
+    body = {"kind": "grid"} | nodes(part.nodes)
+    return body if part.box is None else body | {"region": rect(part.box)}
 
 
 @_layer.register
 def _(part: Rectangles, version: int | str, tiled: bool | None) -> dict[str, Any]:
-    y0, x0, y1, x1 = part.boxes.T
-    boxes = np.stack([x0, y0, x1 - x0, y1 - y0], 1).round(2).tolist()
-    body: dict[str, Any] = {"kind": "boxes", "boxes": boxes, "colors": [int(k) for k in part.kinds]}
+    body: dict[str, Any] = {
+        "kind": "boxes",
+        "boxes": _xywh(part.boxes),
+        "colors": [int(k) for k in part.kinds],
+    }
     body["classes"] = [
         {"name": s.name, "color": s.colour}
         | ({"dash": list(s.dash)} if s.dash else {})
@@ -166,7 +219,7 @@ def _(part: Dots, version: int | str, tiled: bool | None) -> dict[str, Any]:
         body["point_classes"] = [int(k) for k in part.kinds]
         body["classes"] = [{"name": s.name, "color": s.colour} for s in part.styles]
     if part.values is not None:
-        body |= {"values": [round(float(v), 5) for v in part.values], "lut": "viridis", "unit": "",
+        body |= {"values": [round(float(v), 5) for v in part.values], "lut": part.lut, "unit": part.unit,
                  "vmin": part.low, "vmax": part.high}  # fmt: skip
     elif part.kinds is None:
         body["color"] = part.styles[0].colour
@@ -180,4 +233,5 @@ def _(part: Lines, version: int | str, tiled: bool | None) -> dict[str, Any]:
         "polylines": [np.round(p[:, ::-1], 2).tolist() for p in part.polylines],
         "color": part.colour,
         "width": part.width,
+        "whole": part.whole,
     }

@@ -17,6 +17,7 @@ from hrviz.geometry import Box
 from hrviz.views.colour import DECISIONS, THEMES, Lut, Style, class_colour, level_colour, number
 
 FOLD = "#E5484D"  # cells of a grid that turn over
+MANY = 400  # points above which they are drawn smaller
 LIMIT = 2**22  # pixels of a raster a front end may hold
 
 
@@ -85,6 +86,7 @@ class Lines:
     colour: str
     width: float = 1.5
     label: str = ""
+    whole: bool = False  # tells of a whole warp: not drawn while its grid is on the way from even
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +121,7 @@ class Rectangles:
 
 @dataclass(frozen=True, eq=False)
 class Dots:
-    """Points `(n, 2)`, coloured by value (`low`..`high`, viridis), by kind, or all alike.
+    """Points `(n, 2)`, coloured by value (`low`..`high` of `lut`), by kind, or all alike.
 
     `size` is the diameter in screen pixels.
     """
@@ -132,15 +134,18 @@ class Dots:
     high: float = 1.0
     size: float = 8.0
     label: str = ""
+    lut: Lut = "viridis"
+    unit: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A warped grid, nodes `(ny, nx, 2)` as (y, x)."""
+    """A warped grid, nodes `(ny, nx, 2)` as (y, x); `box` is the region it would cover evenly."""
 
     nodes: np.ndarray
     colour: str = THEMES["dark"].accent
     label: str = "sampling grid"
+    box: Box | None = None
 
     def polylines(self) -> list[np.ndarray]:
         """Rows, then columns."""
@@ -193,22 +198,54 @@ def layers(result: r.Result) -> list[Layer]:
 @layers.register
 def _(result: r.Picture) -> list[Layer]:
     if result.box is not None:
-        return [Raster(result.uint8, result.box, "rgb", label="picture", smooth=True)]
+        return _drawn_over(result, result.box)
     return layers(result.grid) if result.grid is not None else []
+
+
+def _drawn_over(result: r.Picture, box: Box) -> list[Layer]:
+    """A picture stretched over a box, and the boxes drawn on it."""
+    out: list[Layer] = [Raster(result.uint8, box, "rgb", label="picture", smooth=True)]
+    if result.boxes is not None:
+        h, w = result.array.shape[:2]
+        scale = np.array([box.height / h, box.width / w] * 2)
+        at = result.boxes * scale + (box.y0, box.x0, box.y0, box.x0)
+        out.append(Rectangles(at, np.zeros(len(at), int), _classes(("",)), label="boxes"))
+    return out
+
+
+def on_output(result: r.Result) -> list[Layer]:
+    """Primitives of what lies on a method's output, in the output's own pixels; else empty.
+
+    That is a picture without a box, with the boxes drawn on it, and a map with a grid.
+
+    Examples
+    --------
+    >>> picture = r.Picture(np.zeros((4, 6, 3)), boxes=np.array([[0., 1., 2., 3.]]))
+    >>> raster, boxes = on_output(picture)
+    >>> raster.box, boxes.boxes.tolist()
+    (Box(y0=0, x0=0, y1=4, x1=6), [[0.0, 1.0, 2.0, 3.0]])
+    """
+    if isinstance(result, r.Picture) and result.box is None:
+        return _drawn_over(result, Box(0, 0, *result.array.shape[:2]))
+    if isinstance(result, r.HeatMap) and result.grid is not None:
+        return [_map(result, Box(0, 0, *result.grid.size))]
+    return []
 
 
 @layers.register
 def _(result: r.HeatMap) -> list[Layer]:
     if result.grid is not None:  # it lies on the output, beside the image
         return []
+    return [_map(result, result.box)]
+
+
+def _map(result: r.HeatMap, box: Box) -> Raster:
     low, high = result.range
     diverging = result.scale == "diverging"
-    return [
-        Raster(
-            result.values, result.box, "diverging" if diverging else "viridis", low, high,
-            result.label, result.unit, smooth=not diverging, source=result.source,
-        )
-    ]  # fmt: skip
+    return Raster(
+        result.values, box, "diverging" if diverging else "viridis", low, high,
+        result.label, result.unit, smooth=not diverging, source=result.source,
+    )  # fmt: skip
 
 
 @layers.register
@@ -241,13 +278,16 @@ def _(result: r.AttentionMap) -> list[Layer]:
 
 @layers.register
 def _(result: r.WarpGrid) -> list[Layer]:
-    out: list[Layer] = [Grid(result.nodes)]
+    cropped = result.summary()["cropped"]
+    label = "sampling grid" + (f", {cropped:.1%} cropped" if cropped > 5e-5 else "")
+    out: list[Layer] = [Grid(result.nodes, label=label, box=result.box)]
     cells = np.argwhere(result.folded())
     if len(cells):
         ring = np.array([(0, 0), (0, 1), (1, 1), (1, 0), (0, 0)])
         at = cells[:, None] + ring
         rings = result.nodes[at[..., 0], at[..., 1]]
-        out.append(Lines(tuple(rings), FOLD, 2.0, f"{len(cells)} folded cells"))
+        told = f"{len(cells)} folded cell{'s' if len(cells) > 1 else ''}"
+        out.append(Lines(tuple(rings), FOLD, 2.0, told, whole=True))
     return out
 
 
@@ -266,7 +306,25 @@ def _(result: r.Points) -> list[Layer]:
     kinds = None if result.labels is None else result.labels.astype(int)
     count = 1 if kinds is None else max(len(result.classes), int(kinds.max(initial=0)) + 1)
     names = result.classes + ("",) * (count - len(result.classes))
-    return [Dots(result.points, result.values, kinds, _classes(names), low, high, label="points")]
+    lut: Lut = "viridis"
+    if low < 0 < high:  # signed values, such as log2 magnification: neutral at 0
+        lut, high = "diverging", max(-low, high)
+        low = -high
+    size = 8.0 if len(result.points) <= MANY else 5.0
+    return [
+        Dots(
+            result.points,
+            result.values,
+            kinds,
+            _classes(names),
+            low,
+            high,
+            size,
+            result.label,
+            lut,
+            result.unit,
+        )
+    ]
 
 
 @layers.register

@@ -22,7 +22,17 @@ from hrviz.geometry import Box
 from hrviz.views import _base, colour
 from hrviz.views import _mpl_charts as charts
 from hrviz.views.html import comparison_html, run_html
-from hrviz.views.layers import Dots, Grid, Layer, Lines, Raster, Rectangles, extent, layers
+from hrviz.views.layers import (
+    Dots,
+    Grid,
+    Layer,
+    Lines,
+    Raster,
+    Rectangles,
+    extent,
+    layers,
+    on_output,
+)
 
 __all__ = ["comparison_html", "draw", "figure", "png", "run_html", "save"]
 
@@ -72,7 +82,7 @@ def figure(run: Any, image: Any = None, columns: int = 3) -> Figure:
             ax.annotate(
                 caption,
                 (0, 0),
-                (0, -8),
+                (0, -38 if isinstance(step.result, r.Curve | r.Prediction) else -8),  # below labels
                 "axes fraction",
                 "offset points",
                 va="top",
@@ -117,17 +127,23 @@ def _draw(result: r.Result, ax: Axes, base: Any) -> None:
 
 
 @_draw.register
-def _(result: r.Picture, ax: Axes, base: Any) -> None:
-    if result.box is not None:
+def _(result: r.Picture | r.HeatMap, ax: Axes, base: Any) -> None:
+    parts = on_output(result)
+    if not parts:
         _draw.dispatch(r.Result)(result, ax, base)
         return
-    h, w = result.array.shape[:2]
-    _rgb(ax, result.uint8, Box(0, 0, h, w))
+    for part in parts:
+        _layer(part, ax, False)
+    window = extent(parts[:1])
+    assert window is not None
+    ax.set_xlim(0, window.x1)
+    ax.set_ylim(window.y1, 0)
+    ax.set_aspect("equal")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_color(THEME.line)
     ax.annotate(
-        f"{w} x {h} px",
+        f"{window.x1:.0f} x {window.y1:.0f} px",
         (0.99, 0.01),
         xycoords="axes fraction",
         ha="right",
@@ -162,10 +178,10 @@ def _rgb(ax: Axes, pixels: np.ndarray, box: Box) -> None:
     ax.imshow(pixels, extent=(box.x0, box.x1, box.y1, box.y0), interpolation="antialiased")
 
 
-def _map(raster: Raster) -> Colormap:
+def _map(raster: Raster | Dots) -> Colormap:
     if raster.lut == "diverging":
         return LinearSegmentedColormap.from_list("hrviz", list(colour.DIVERGING))
-    if raster.lut == "labels":
+    if isinstance(raster, Raster) and raster.lut == "labels":
         return ListedColormap([s.colour for s in raster.classes] or ["#000000"])
     return mpl.colormaps[raster.lut]
 
@@ -212,6 +228,8 @@ def _(part: Lines, ax: Axes, over: bool) -> None:
             [p[:, ::-1] for p in part.polylines], colors=part.colour, linewidths=part.width
         )
     )
+    if part.whole:  # folded cells: their number
+        _legend(ax, [colour.Style(part.label, part.colour)])
 
 
 @_layer.register
@@ -220,6 +238,8 @@ def _(part: Grid, ax: Axes, over: bool) -> None:
     ax.add_collection(
         LineCollection([p[:, ::-1] for p in part.polylines()], colors=ink, linewidths=0.8)
     )
+    if "cropped" in part.label:
+        ax.set_xlabel(part.label, fontsize=8, color=THEME.muted)
 
 
 @_layer.register
@@ -268,14 +288,14 @@ def _(part: Rectangles, ax: Axes, over: bool) -> None:
 def _(part: Dots, ax: Axes, over: bool) -> None:
     y, x = part.points[:, 0], part.points[:, 1]
     common: dict[str, Any] = {
-        "s": part.size**2 / 2,
+        "s": part.size**2 / (2 if part.size >= 8 else 5),
         "edgecolors": "#000000",
-        "linewidths": 0.5,
+        "linewidths": 0.5 if part.size >= 8 else 0.15,
         "zorder": 3,
     }
     if part.kinds is None and part.values is not None:
         shown = ax.scatter(
-            x, y, c=part.values, cmap="viridis", vmin=part.low, vmax=part.high, **common
+            x, y, c=part.values, cmap=_map(part), vmin=part.low, vmax=part.high, **common
         )
         _bar(ax, shown, part.label)
         return

@@ -7,6 +7,7 @@ s = height / h and its first centre at y0 + s/2 - 0.5.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any
 
@@ -15,7 +16,17 @@ import numpy as np
 from hrviz import results as r
 from hrviz.geometry import Box
 from hrviz.views import colour
-from hrviz.views.layers import Dots, Grid, Layer, Lines, Raster, Rectangles, extent, layers
+from hrviz.views.layers import (
+    Dots,
+    Grid,
+    Layer,
+    Lines,
+    Raster,
+    Rectangles,
+    extent,
+    layers,
+    on_output,
+)
 
 LayerData = tuple[Any, dict[str, Any], str]
 SHAPES = 600  # above, a Shapes layer is slow: edges go to a Vectors layer
@@ -23,7 +34,7 @@ GAP = 0.05  # between the region and an output shown beside it, share of the wid
 HEAT = 0.6
 
 
-def layer_data(result: r.Result, name: str) -> list[LayerData]:
+def layer_data(result: r.Result, name: str, column: int = 0) -> list[LayerData]:
     """A result as napari LayerDataTuples, level-0 pixels.
 
     Parameters
@@ -31,6 +42,8 @@ def layer_data(result: r.Result, name: str) -> list[LayerData]:
     result : Result
     name : str
         Of the layers; where a result has several, their labels are appended.
+    column : int
+        Where a result lies on a method's output: the how-manieth output beside the region.
 
     Returns
     -------
@@ -38,16 +51,17 @@ def layer_data(result: r.Result, name: str) -> list[LayerData]:
         Charts have none. A warped picture is placed beside its region, to the right, at its height.
         Every layer carries `metadata['hrviz']`: the step name, and lines their width in pixels.
     """
-    if isinstance(result, r.Picture) and result.box is None:
-        return [_beside(result, name)]
+    if parts := on_output(result):
+        return _beside(result, parts, name, column)
     if isinstance(result, r.AttentionMap) and result.weights.shape[0] * result.weights.shape[1] > 1:
         return [_attention(result, name)]
     parts = layers(result)
     box = extent(parts) or Box(0, 0, 1, 1)
+    plain = 0 if isinstance(result, r.WarpGrid | r.Picture) else len(parts) - 1
     out = []
     for place, part in enumerate(parts):
         data, keywords, kind = _layer(part, max(box.height, box.width))
-        title = name if len(parts) == 1 or place == len(parts) - 1 else f"{name}: {part.label}"
+        title = name if place == plain else f"{name}: {part.label}"
         meta = {"hrviz": name} | keywords.pop("metadata", {})
         out.append((data, {"name": title, "metadata": meta} | keywords, kind))
     return out
@@ -67,15 +81,34 @@ def colormap(lut: str) -> Any:
     return lut
 
 
-def _beside(result: r.Picture, name: str) -> LayerData:
-    h, w = result.array.shape[:2]
-    keywords: dict[str, Any] = {"name": name, "rgb": True, "metadata": {"hrviz": name}}
-    if result.grid is not None:
-        box = result.grid.box
-        scale = box.height / h
-        x0 = box.x1 + GAP * box.width
-        keywords |= placed(Box(box.y0, x0, box.y1, x0 + w * scale), (h, w))
-    return result.uint8, keywords, "image"
+def _beside(result: r.Result, parts: list[Layer], name: str, column: int) -> list[LayerData]:
+    """What lies on an output, as large as its region, in the column to the right; boxes over it."""
+    grid: r.WarpGrid | None = getattr(result, "grid", None)
+    whole = extent(parts[:1])
+    assert whole is not None
+    scale, corner = 1.0, np.zeros(2)
+    if grid is not None:
+        box = grid.box
+        scale = box.height / whole.height
+        step = whole.width * scale + GAP * box.width
+        corner = np.array([box.y0, box.x1 + GAP * box.width + column * step])
+    out = []
+    for part in parts:
+        placed_part = _moved(part, scale, corner)
+        data, keywords, kind = _layer(placed_part, whole.height * scale)
+        title = name if part is parts[0] else f"{name}: {part.label}"
+        meta = {"hrviz": name} | keywords.pop("metadata", {})
+        out.append((data, {"name": title, "metadata": meta} | keywords, kind))
+    return out
+
+
+def _moved(part: Layer, scale: float, corner: np.ndarray) -> Layer:
+    """A raster or boxes in output pixels, scaled and moved into the image's coordinates."""
+    at = (*corner, *corner)
+    if isinstance(part, Raster):
+        return replace(part, box=Box(*(np.array(part.box) * scale + at)))
+    assert isinstance(part, Rectangles)
+    return replace(part, boxes=part.boxes * scale + at)
 
 
 def _attention(result: r.AttentionMap, name: str) -> LayerData:
@@ -197,7 +230,8 @@ def _(part: Dots, side: float) -> LayerData:
         ).reshape(-1, 4)
     elif part.values is not None and n:
         keywords |= {
-            "features": {"value": part.values}, "face_color": "value", "face_colormap": "viridis",
+            "features": {"value": part.values}, "face_color": "value",
+            "face_colormap": colormap(part.lut),
             "face_contrast_limits": (part.low, part.high),
         }  # fmt: skip
     else:

@@ -16,9 +16,10 @@ import numpy as np
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.method import METHODS, Method
-from hrviz.results import Picture, Prediction, Step
+from hrviz.results import Picture, Step
 from hrviz.run import Job, submit
 from hrviz.views import colour, deepzoom
+from hrviz.views.layers import layers
 
 POLL = 0.1  # seconds between looks at a running job
 
@@ -122,15 +123,14 @@ class Live:
         if job is not self.job:
             return
         self.steps = dict(job.steps)
-        names = [n for n, s in self.steps.items() if not isinstance(s.result, Picture | Prediction)]
+        names = [n for n, s in self.steps.items() if layers(s.result)]
+        names = [n for n in names if not isinstance(self.steps[n].result, Picture)]
         if names and tuple(names) != self.layer.options:
             chosen = self.layer.value or self.show
             self.layer.options = names
             self.layer.value = chosen if chosen in names else names[0]
         self._overlay()
-        for step in self.steps.values():
-            if isinstance(step.result, Picture):
-                self.viewer.output = deepzoom.output(step.result, step.name)
+        self.viewer.output = deepzoom.pane(self.steps)
         if job.run is None:
             self._say(job.error or f"{job.progress:.0%} done", error=bool(job.error))
         else:

@@ -11,7 +11,17 @@ import plotly.graph_objects as go
 from hrviz import results as r
 from hrviz.geometry import Box
 from hrviz.views import _base, colour
-from hrviz.views.layers import Dots, Grid, Layer, Lines, Raster, Rectangles, extent, layers
+from hrviz.views.layers import (
+    Dots,
+    Grid,
+    Layer,
+    Lines,
+    Raster,
+    Rectangles,
+    extent,
+    layers,
+    on_output,
+)
 
 VALUES = 2**19  # pixels of a map sent to the browser
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x")
@@ -51,6 +61,17 @@ def figure(result: r.Result, theme: colour.ThemeName = "dark", base: Any = None)
     )
     _draw(result, out, look, base)
     return out
+
+
+def low(figure: go.Figure, height: int) -> go.Figure:
+    """A chart as a low strip, `height` pixels high: legend to the right, little around it."""
+    legend = {"orientation": "v", "x": 1.01, "y": 1, "yanchor": "top", "font": {"size": 11}}
+    figure.update_layout(
+        height=height, legend=legend, margin={"l": 8, "r": 8, "t": 8, "b": 8}, bargap=0.35
+    )
+    figure.update_xaxes(automargin=True, title={"standoff": 4, "font": {"size": 11}})
+    figure.update_yaxes(automargin=True, title={"standoff": 4, "font": {"size": 11}})
+    return figure
 
 
 @singledispatch
@@ -98,14 +119,22 @@ def _picture(out: go.Figure, pixels: np.ndarray, box: Box, layer: str = "below")
     )
 
 
+def _on_output(result: r.Result, out: go.Figure, look: colour.Theme) -> None:
+    """What lies on a method's output, in the output's own pixels."""
+    parts = on_output(result)
+    for part in parts:
+        _layer(part, out, look, False)
+    window = extent(parts[:1])
+    assert window is not None
+    _image_axes(out, window)
+
+
 @_draw.register
-def _(result: r.Picture, out: go.Figure, look: colour.Theme, base: Any) -> None:
-    if result.box is not None:
+def _(result: r.Picture | r.HeatMap, out: go.Figure, look: colour.Theme, base: Any) -> None:
+    if on_output(result):
+        _on_output(result, out, look)
+    else:
         _draw.dispatch(r.Result)(result, out, look, base)
-        return
-    h, w = result.array.shape[:2]
-    _picture(out, result.uint8, Box(0, 0, h, w))
-    _image_axes(out, Box(0, 0, h, w))
 
 
 @_draw.register
@@ -149,14 +178,14 @@ def _(result: r.TokenPattern, out: go.Figure, look: colour.Theme, base: Any) -> 
 @_draw.register
 def _(result: r.Prediction, out: go.Figure, look: colour.Theme, base: Any) -> None:
     names = list(result.values)
-    values = list(result.values.values())
+    words = colour.words(names)
     out.add_trace(
         go.Bar(
-            y=names,
-            x=values,
+            y=[words[n] for n in names],
+            x=colour.lengths(result.values),
             orientation="h",
             name=result.source or "predicted",
-            text=[colour.number(v) for v in values],
+            text=[colour.number(v) for v in result.values.values()],
             textposition="outside",
             cliponaxis=False,
             marker_color=colour.class_colour(0),
@@ -166,7 +195,7 @@ def _(result: r.Prediction, out: go.Figure, look: colour.Theme, base: Any) -> No
         known = [n for n in names if n in result.truth]
         out.add_trace(
             go.Scatter(
-                y=known,
+                y=[words[n] for n in known],
                 x=[result.truth[n] for n in known],
                 mode="markers",
                 name="truth",
@@ -182,21 +211,25 @@ def _(result: r.Curve, out: go.Figure, look: colour.Theme, base: Any) -> None:
     from hrviz.method import METHODS
 
     for place, (name, y) in enumerate(result.series.items()):
-        ink = colour.method_colour(name) if name in METHODS else colour.class_colour(place)
+        style = colour.line_style(name, place, look)
+        ink = colour.method_colour(name) if name in METHODS else style.colour
+        red, green, blue = (round(255 * v) for v in colour.rgb(ink))
         out.add_trace(
             go.Scatter(
                 x=result.x,
                 y=y,
-                mode="lines+markers",
+                mode="lines" if len(result.x) > colour.MARKED else "lines+markers",
                 name=name,
-                line_color=ink,
+                line={"color": ink, "dash": ",".join(f"{d}px" for d in style.dash) or "solid"},
+                fill="tozeroy" if style.hatch else None,
+                fillcolor=f"rgba({red},{green},{blue},0.12)",
                 marker_symbol=SYMBOLS[place % len(SYMBOLS)],
             )
         )
     kind = "log" if result.log else "linear"
     out.update_xaxes(title=result.x_label, gridcolor=look.line, type=kind)
-    out.update_yaxes(title=f"{result.y_label} ({result.tag})", gridcolor=look.line, type=kind)
-    out.update_layout(legend_y=-0.2, showlegend=True)
+    out.update_yaxes(title=result.y_label, gridcolor=look.line, type=kind)
+    out.update_layout(legend_y=-0.2, showlegend=True, legend_title=result.tag)
 
 
 @_draw.register
@@ -230,11 +263,11 @@ def _layer(part: Layer, out: go.Figure, look: colour.Theme, over: bool) -> None:
     raise TypeError(f"no way to draw {type(part).__name__}")
 
 
-def _scale(raster: Raster) -> Any:
+def _scale(raster: Raster | Dots) -> Any:
     if raster.lut == "diverging":
         last = len(colour.DIVERGING) - 1
         return [[k / last, c] for k, c in enumerate(colour.DIVERGING)]
-    if raster.lut == "labels":
+    if isinstance(raster, Raster) and raster.lut == "labels":
         n = len(raster.classes)
         return [[(k + end) / n, s.colour] for k, s in enumerate(raster.classes) for end in (0, 1)]
     return raster.lut.capitalize()
@@ -334,7 +367,7 @@ def _(part: Dots, out: go.Figure, look: colour.Theme, over: bool) -> None:
     if part.kinds is None and part.values is not None:
         marker |= {
             "color": part.values,
-            "colorscale": "Viridis",
+            "colorscale": _scale(part),
             "cmin": part.low,
             "cmax": part.high,
             "colorbar": {"thickness": 10, "len": 0.8},

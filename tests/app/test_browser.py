@@ -120,6 +120,63 @@ def test_method_slider_changes_overlay_and_output_is_linked(page, server):
     page.screenshot(path=OUTPUT / "methods.png")
 
 
+def film(page, name):
+    page.locator(".st-key-film").get_by_text(name, exact=True).click()
+
+
+def test_views_charts_and_the_way_from_even_to_warped(page, server):
+    open_method(page, server)
+    page.get_by_text("9 Samples").wait_for()
+    assert state(page)["views"] == ["warped", "uniform"] and state(page)["amount"] == 1
+    page.wait_for_timeout(800)
+    warped = overlay_print(page)
+    page.evaluate("window.hrvizViewer().morph(0)")
+    page.wait_for_timeout(200)
+    assert overlay_print(page) != warped
+    page.get_by_role("button", name="From even to warped").click()
+    page.wait_for_function("window.hrvizViewer() && window.hrvizViewer().state().amount === 1")
+    page.wait_for_timeout(200)
+    assert overlay_print(page) == warped
+    film(page, "5 Output magnification")
+    page.wait_for_function(
+        "window.hrvizViewer() && window.hrvizViewer().state().views.join() === 'warped,output magnification'"
+    )
+    assert overlay_print(page) == warped  # the grid stays over the image
+    film(page, "8 Profile")
+    page.locator(".st-key-chart .js-plotly-plot").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_drag_a_box_and_the_grid_follows(page, server):
+    open_method(page, server)
+    page.get_by_text("9 Samples").wait_for()
+    page.wait_for_timeout(800)
+    before = overlay_print(page)
+    page.keyboard.down("Shift")
+    page.mouse.move(300, 220)
+    page.mouse.down()
+    page.mouse.move(400, 320, steps=6)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    page.wait_for_url("**p.saliency=drawn**")
+    back = page.get_by_role("button", name="Remove drawings, back to edges")
+    back.wait_for()
+    # the grid's magnification is largest in the box: its middle takes much of the output
+    page.wait_for_function(
+        """() => { const v = window.hrvizViewer(); const b = v && v.state().drawings.boxes[0];
+        if (!b) return false;
+        const at = (fx, fy) => v.outputAt(b.x + fx * b.w, b.y + fy * b.h);
+        const [p, q] = [at(0.2, 0.2), at(0.8, 0.8)];
+        return p && q && (q[0] - p[0]) / 512 > 1.5 * 0.6 * b.w / 2048; }"""
+    )
+    assert overlay_print(page) != before
+    back.click()
+    page.wait_for_url("**p.saliency=edges**")
+    page.wait_for_function(
+        "(() => { const v = window.hrvizViewer(); return v && v.state().drawings.boxes.length === 0; })()"
+    )
+
+
 def test_overlay_follows_the_zoom(page, server):
     """On hold the grid stays where it lies in the image, whatever the zoom."""
     open_method(page, server)

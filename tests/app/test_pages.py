@@ -4,15 +4,18 @@ import socket
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.method import METHODS
+from hrviz.results import Picture, Step
 from hrviz.scenes import SCENES
 from hrviz.viewer import gallery, launch, live, permalink
 from hrviz.viewer.permalink import Link
 from hrviz.viewer.shell import Session
+from hrviz.views import deepzoom, outputs
 
 APP = Path(__file__).parents[2] / "app"
 
@@ -80,8 +83,6 @@ def test_only_the_served_folder_is_opened(tmp_path, monkeypatch):
 
 
 def test_the_image_the_app_was_started_with_opens_wherever_it_lies(tmp_path, monkeypatch):
-    import numpy as np
-
     (tmp_path / "served").mkdir()
     outside = tmp_path / "film.npy"
     np.save(outside, np.zeros((4, 60, 80, 3), np.uint8))
@@ -177,6 +178,86 @@ def test_newest_parameters_win_and_last_result_stays():
     assert slot.error is None and slot.run is not first
     assert live.telling(slot.steps) == "grid"
     assert live.pictured(slot.steps).name == "warped"
+
+
+def test_what_stands_beside_the_viewer():
+    image = gallery.opened("scene:tissue?size=1024x1024")
+    params = {"saliency": "edges", "task": "none", "size": 64}
+    slot = live.Live()
+    slot.apply(METHODS["saliency-sampler"], image, image.box, params, wait=60)
+    steps = slot.steps
+    assert list(outputs.views(steps)) == ["warped", "uniform", "output magnification", "round trip"]
+    assert outputs.shown(steps, "grid") == outputs.shown(steps, "profile") == ["warped", "uniform"]
+    assert outputs.shown(steps, "round trip") == ["warped", "round trip"]
+    assert outputs.shown(steps, "warped") == ["warped"]
+    assert live.charted(steps["profile"].result)
+    assert live.drawable(steps["magnification"].result)
+    assert not live.drawable(steps["output magnification"].result)  # it lies on the output
+    pane = deepzoom.pane(steps, "grid")
+    assert [v.get("even") for v in pane["views"]] == ["uniform", None, None, None]
+    assert pane["views"][2]["map"]["lut"] == "diverging"
+    assert deepzoom.pane({}) is None
+    cut = {"patches": Step("patches", Picture(np.zeros((4, 6, 3))))}
+    assert outputs.shown(cut) == ["patches"] and outputs.uniform(cut) == ""
+    assert outputs.shown(steps | cut, "patches") == ["patches"]  # a strip lies nowhere: alone
+
+
+def _methods_page(monkeypatch, image, **query):
+    testing = pytest.importorskip("streamlit.testing.v1")
+    monkeypatch.setenv("HRVIZ_IMAGE", image)
+    app = testing.AppTest.from_file(str(APP / "Home.py"), default_timeout=60)
+    app.query_params.update({"method": "learning-to-zoom", **query})
+    app.run()
+    return app.switch_page("pages/methods.py").run()
+
+
+def test_what_is_drawn_is_the_saliency_until_it_is_removed(monkeypatch):
+    query = {"p.saliency": "edges", "p.task": "none", "p.size": "64"}
+    app = _methods_page(monkeypatch, "scene:tissue?size=1024x1024", **query)
+    s = app.session_state["hrviz"]
+    assert s.live.job.params["saliency"] == "edges" and not app.exception
+    s.drawings = {
+        "boxes": [{"x": 100, "y": 200, "w": 300, "h": 250}],
+        "strokes": [],
+        "drawing": True,
+    }
+    app.run()
+    assert s.live.job.params["saliency"] == "drawn" and s.live.job.params["size"] == 64
+    assert s.live.job.params["boxes"] == ((200, 100, 450, 400),)
+    assert "Saliency from" not in [w.label for w in app.selectbox]  # its place is the way back
+    version = s.drawings_version
+    next(b for b in app.button if b.label == "Remove drawings, back to edges").click().run()
+    assert s.live.job.params["saliency"] == "edges" and s.live.job.params["boxes"] == ()
+    assert s.drawings_version == version + 1 and not app.exception
+    assert next(w for w in app.selectbox if w.label == "Saliency from").value == "edges"
+
+
+def test_a_chart_is_shown_under_the_viewer(monkeypatch):
+    query = {"p.saliency": "edges", "p.task": "none", "p.size": "64"}
+    app = _methods_page(monkeypatch, "scene:tissue?size=1024x1024", **query)
+    s = app.session_state["hrviz"]
+    assert s.live.job.wait(60)
+    s.step["saliency-sampler"] = "profile"
+    app.run()
+    assert not app.exception and len(app.get("plotly_chart")) == 1
+
+
+def test_an_image_that_does_not_suit_offers_the_example(monkeypatch):
+    app = _methods_page(monkeypatch, "scene:road?size=320x240", **{"p.saliency": "edges"})
+    s = app.session_state["hrviz"]
+    assert s.live.job.params["task"] == "none"
+    next(b for b in app.button if b.label == "Open its example").click().run()
+    assert s.address == METHODS["saliency-sampler"].example and not app.exception
+    assert s.live.job.params["task"] == "automatic"
+    s.live.cancel()
+
+
+def test_a_link_with_drawn_boxes_shows_them(monkeypatch):
+    query = {"p.saliency": "drawn", "p.boxes": "100,200,300,250", "p.task": "none", "p.size": "64"}
+    app = _methods_page(monkeypatch, "scene:tissue?size=1024x1024", **query)
+    s = app.session_state["hrviz"]
+    assert s.drawings["boxes"] == [{"x": 100, "y": 200, "w": 300, "h": 250}]
+    assert s.live.job.params["boxes"] == ((200, 100, 450, 400),) and not app.exception
 
 
 def test_way_out_without_networks():

@@ -17,7 +17,7 @@ import hrviz
 from hrviz.image.readers import sniff
 from hrviz.napari import _reader, _sample_data
 from hrviz.napari._layers import camera
-from hrviz.results import Boxes, Step
+from hrviz.results import Boxes, Picture, Step, WarpGrid
 from hrviz.scenes import SCENES
 
 pytestmark = pytest.mark.napari
@@ -380,19 +380,94 @@ def test_a_slider_updates_the_same_layers(panel: Any):
     assert (OUTPUT / "napari.png").stat().st_size > 20_000
 
 
-def test_another_number_of_nodes_fits_the_same_layer(panel: Any):
+def test_outputs_lie_beside_the_image_in_columns(panel: Any):
+    """Warped and uniform side by side, the zoom on its picture, nothing over the image unasked."""
     warp(panel)
     ran(panel)
-    grid = next(la for la in panel.results.layers if la.name == "grid")
-    count = len(grid.data)
+    of = {layer.name: layer for layer in panel.results.layers}
+    image = hrviz.open(SCENE)
+    low = {n: la.extent.world[0][-2:] - np.array(la.scale[-2:]) / 2 for n, la in of.items()}
+    high = {n: la.extent.world[1][-2:] + np.array(la.scale[-2:]) / 2 for n, la in of.items()
+            if la._type_string == "image"}  # fmt: skip
+    assert low["warped"][1] > image.width
+    assert low["uniform"][1] > high["warped"][1]
+    assert high["uniform"][1] - low["uniform"][1] == pytest.approx(image.width, rel=0.02)
+    assert np.allclose(low["output magnification"], low["warped"])
+    assert np.allclose(high["output magnification"], high["warped"])
+    hidden = {n for n, layer in of.items() if not layer.visible}
+    assert {"round trip", "output magnification", "samples"} <= hidden
+    assert not {"grid", "warped", "uniform"} & hidden
+    panel.results.show("round trip")
+    assert of["round trip"].visible
+
+
+def test_boxes_of_an_output_are_drawn_in_both_places(panel: Any):
+    grid = EXAMPLES["WarpGrid"]
+    boxes = np.array([[10.0, 20, 30, 50]])
+    pixels = np.zeros((*grid.size, 3), np.uint8)
+    panel.results.start("some-method")
+    picture, over = panel.results.put(Step("found", Picture(pixels, grid=grid, boxes=boxes)))
+    (there,) = panel.results.put(Step("boxes", Boxes(grid.boxes_to_image(boxes))))
+    corner = np.asarray(over.data[0]).min(0)
+    at = picture.world_to_data(corner)  # napari's pixel centres are whole numbers
+    assert np.asarray(at) + 0.5 == pytest.approx([10, 20])
+    assert np.asarray(there.data[0]).min(0) + 0.5 == pytest.approx(
+        grid.boxes_to_image(boxes)[0, :2]
+    )
+
+
+def test_folded_cells_come_and_go():
+    from napari.components import ViewerModel
+
+    from hrviz.napari._layers import ResultLayers
+
+    viewer = ViewerModel()
+    shown = ResultLayers(viewer)
+    shown.start("some-method")
+    grid = EXAMPLES["WarpGrid"]
+    nodes = grid.nodes.copy()
+    nodes[4, 5] += (60, 90)
+    folded = WarpGrid(nodes, grid.box, grid.size)
+    lines, red = shown.put(Step("grid", folded))
+    assert (lines.name, red.name) == ("grid", f"grid: {folded.folded().sum()} folded cells")
+    assert shown.put(Step("grid", grid)) == [lines]
+    assert list(viewer.layers) == [lines]
+
+
+def test_drawing_a_box_runs_the_method_and_removing_it_goes_back(panel: Any):
+    warp(panel)
+    panel.draw.click()
+    layer = panel.viewer.layers["hrviz boxes"]
+    layer.add_rectangles(np.array([[500, 600], [500, 900], [800, 900], [800, 600]]) - 0.5)
+    assert panel.form["saliency"].value == "drawn"
+    until(lambda: panel.status.text().startswith("Done"))
+    grid = panel._shown["grid"].result
+    inside = grid.to_output(np.array([[650.0, 750.0], [800, 900]]))
+    assert np.diff(inside, axis=0).min() > 1.2 * 150 / 3072 * 128  # the box is enlarged
+    layer.selected_data = {0}
+    layer.remove_selected()
+    assert panel.form["saliency"].value == "truth"
+    until(lambda: panel._shown["saliency"].result.source.startswith("oracle"))
+
+
+def test_another_number_of_nodes_keeps_what_the_user_chose(panel: Any):
+    def grid() -> Any:
+        return next(la for la in panel.results.layers if la.name == "grid")
+
+    warp(panel)
+    ran(panel)
+    first = grid()
+    count, place = len(first.data), panel.viewer.layers.index(first)
+    first.opacity = 0.4
     panel.form["nodes"].value = 21
     ran(panel)
-    assert grid in panel.results.layers
-    assert 0 < len(grid.data) < count
+    assert 0 < len(grid().data) < count
+    assert grid().opacity == 0.4 and panel.viewer.layers.index(grid()) == place
+    fewer = grid()
     panel.form["nodes"].value = 41
     ran(panel)
-    assert len(grid.data) > count
-    assert grid.edge_width == pytest.approx(1 / camera(panel.viewer).zoom)
+    assert grid() is fewer and len(fewer.data) > count
+    assert fewer.edge_width == pytest.approx(1 / camera(panel.viewer).zoom)
 
 
 def test_another_method_takes_the_old_layers_away(panel: Any):

@@ -111,7 +111,9 @@ def test_live() -> None:
 
     first = settle()
     assert state.layer.value == "grid" and state.viewer.overlays[0]["kind"] == "grid"
-    assert (state.viewer.output["width"], state.viewer.output["height"]) == (128, 128)
+    views = {v["id"]: v for v in state.viewer.output["views"]}
+    assert (views["warped"]["width"], views["warped"]["height"]) == (128, 128)
+    assert state.viewer.output["shown"] == ["warped", "uniform"]
     state.status.value = ""
     state.fields["bandwidth"].value = 4.0
     assert settle().params["bandwidth"] == 4.0 != first.params["bandwidth"]

@@ -239,6 +239,141 @@ def test_output_and_image_are_linked(viewer: Page) -> None:
     viewer.page.screenshot(path=OUTPUT / "viewer_output_dark.png")
 
 
+def pane_of(image: FakeImage) -> dict[str, Any]:
+    """Warped, even and a zoom map, as a warp's run gives them."""
+    warp = {"ny": N, "nx": N, "nodes": grid().ravel().tolist()}
+    region = {"x": 0, "y": 0, "w": W, "h": H}
+    even = np.stack(np.meshgrid([0.5, W - 0.5], [0.5, H - 0.5]), -1)
+    rgb = jpeg_url(image.rgb(Box(0, 0, H, W), (200, 300)))
+    size = {"width": 300, "height": 200, "box": None}
+    zoom = {"lut": "diverging", "vmin": -1, "vmax": 1, "label": "zoom", "unit": "log2"}
+    return {
+        "views": [
+            {"id": "warped", "title": "Warped", "png": jpeg_url(np.full((200, 300, 3), 200, np.uint8)),
+             "grid": warp | {"region": region}, "even": "uniform", "boxes": [[30, 20, 60, 40]]} | size,
+            {"id": "uniform", "title": "Uniform", "png": rgb,
+             "grid": {"ny": 2, "nx": 2, "nodes": even.ravel().tolist(), "region": region}} | size,
+            {"id": "zoom", "title": "Zoom", "png": png_url(np.full((4, 6), 0.5), -1, 1),
+             "grid": warp | {"region": region}, "map": zoom} | size,
+        ],
+        "shown": ["warped", "uniform"],
+    }  # fmt: skip
+
+
+def test_views_of_the_output_are_linked_and_switched(viewer: Page) -> None:
+    image = FakeImage(W, H)
+    shown = data(image, output=pane_of(image), overlays=[grid_overlay()])
+    grey = jpeg_url(np.full((200, 300, 3), 120, np.uint8))  # the cross is found by its colour
+    shown["output"]["views"][1]["png"] = grey
+    viewer.show(shown)
+    viewer.settle()
+    tiles = viewer.page.locator(".hv-output")
+    boxes = [tiles.nth(k).bounding_box() for k in range(tiles.count())]
+    assert len(boxes) == 2 and boxes[0]["width"] == pytest.approx(boxes[1]["width"])  # one scale
+    x, y = 1700.0, 1100.0
+    viewer.page.mouse.move(*viewer.at(x, y))
+    viewer.frames()
+    marks = viewer.js(
+        """() => [...handle.element.querySelectorAll('.hv-output')].map(c => { const k = c.width / 300;
+        const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0, sx = 0, sy = 0;
+        for (let i = 0; i < d.length; i += 4) if (d[i] < 60 && d[i+1] > 190 && d[i+2] > 215) {
+          n++; sx += (i / 4) % c.width; sy += Math.floor(i / 4 / c.width); }
+        return [sx / n / k, sy / n / k]; })"""
+    )
+    expected = viewer.js("p => handle.outputAt(...p)", [x, y])
+    assert marks[0] == pytest.approx(expected, abs=3)
+    even = [(x - 0.5) / (W - 1) * 299 + 0.5, (y - 0.5) / (H - 1) * 199 + 0.5]
+    assert marks[1] == pytest.approx(even, abs=3)
+    viewer.page.locator(".hv-chip", has_text="Zoom").click()
+    viewer.page.mouse.move(*viewer.at(x, y))
+    viewer.frames()
+    assert viewer.js("() => handle.state().views") == ["warped", "uniform", "zoom"]
+    assert "zoom" in viewer.page.locator(".hv-status").inner_text()
+    assert viewer.page.locator(".hv-tile-legend .hv-legend").count() == 1
+    viewer.show(shown)  # what the user chose stays until the page shows something else
+    assert viewer.js("() => handle.state().views") == ["warped", "uniform", "zoom"]
+    viewer.show(shown | {"output": shown["output"] | {"shown": ["warped", "zoom"]}})
+    assert viewer.js("() => handle.state().views") == ["warped", "zoom"]
+    for chip in ("Zoom", "Warped"):  # one always stays
+        viewer.page.locator(".hv-chip", has_text=chip).click()
+    assert viewer.js("() => handle.state().views") == ["warped"]
+
+
+def test_the_grid_and_the_output_go_from_even_to_warped(viewer: Page) -> None:
+    image = FakeImage(W, H)
+    overlay = grid_overlay() | {"region": {"x": 0, "y": 0, "w": W, "h": H}}
+    viewer.show(data(image, output=pane_of(image), overlays=[overlay]))
+    viewer.settle()
+    even = np.stack(np.meshgrid(*(0.5 + np.arange(N) / (N - 1) * (n - 1) for n in (W, H))), -1)
+
+    def drawn(amount: float) -> np.ndarray:
+        viewer.js("a => handle.morph(a)", amount)
+        viewer.frames()
+        return (1 - amount) * even + amount * grid()
+
+    def output(px: float, py: float) -> np.ndarray:
+        return np.array(
+            viewer.js(
+                """([x, y]) => { const c = handle.element.querySelector('.hv-output'), k = c.width / 300;
+                return [...c.getContext('2d').getImageData(x * k, y * k, 1, 1).data].slice(0, 3); }""",
+                [px, py],
+            )
+        )
+
+    for amount in (0.0, 0.5, 1.0):
+        nodes = drawn(amount)
+        for j, i in ((2, 2), (3, 6)):
+            assert (viewer.overlay(*nodes[j, i])[:, 3] > 0).all(), (
+                f"no line on its node at {amount}"
+            )
+    # at 0 the output is the even picture; half way it is half of each, read where the grid reads
+    drawn(0.0)
+    assert np.abs(output(75, 150)[:2] - [75 / 300 * 255, 150 / 200 * 255]).max() < 8
+    nodes = drawn(0.5)
+    x, y = nodes[2, 6]
+    px, py = 0.5 + 6 / 8 * 299, 0.5 + 2 / 8 * 199
+    half = (np.array([x / W * 255, y / H * 255]) + 200) / 2
+    assert np.abs(output(px, py)[:2] - half).max() < 8
+    drawn(1.0)
+    assert np.abs(output(px, py) - 200).max() < 4
+    assert np.abs(output(30, 40) - 200).max() > 20  # the box's rim
+    viewer.page.get_by_role("button", name="From even to warped").click()  # no motion is wanted:
+    assert viewer.js("() => handle.state().amount") == 0  # it jumps
+    viewer.page.get_by_role("button", name="From even to warped").click()
+    assert viewer.js("() => handle.state().amount") == 1
+
+
+def test_shift_draws_a_box_and_tells_of_it_under_way(viewer: Page) -> None:
+    shown = data(FakeImage(W, H), shift="box", live=True, drawings_version=1)
+    viewer.show(shown)
+    viewer.settle()
+    mouse, keys = viewer.page.mouse, viewer.page.keyboard
+    keys.down("Shift")
+    mouse.move(*viewer.at(500, 500))
+    mouse.down()
+    mouse.move(*viewer.at(900, 700), steps=4)
+    viewer.page.wait_for_function("() => events.some(e => e[0] === 'drawings')")
+    first = viewer.js("() => events.at(-1)[1]")
+    assert first["drawing"] and len(first["boxes"]) == 1
+    # what comes back from the page is older than what is drawn: it changes nothing
+    viewer.show(shown | {"drawings": first})
+    mouse.move(*viewer.at(1000, 900), steps=4)
+    mouse.up()
+    keys.up("Shift")
+    last = viewer.js("() => events.at(-1)[1]")
+    assert "drawing" not in last and len(last["boxes"]) == 1
+    viewer.show(shown | {"drawings": first})
+    assert viewer.js("() => handle.state().drawings.boxes") == last["boxes"]
+    viewer.show(shown | {"drawings_version": 2})  # the page took them away
+    assert viewer.js("() => handle.state().drawings.boxes") == []
+    before = viewer.js("() => handle.state().viewport.x0")
+    mouse.move(*viewer.at(1500, 900))
+    mouse.down()
+    mouse.move(*viewer.at(1200, 900), steps=4)
+    mouse.up()
+    viewer.page.wait_for_function(f"() => handle.state().viewport.x0 > {before} + 50")  # pans
+
+
 def test_drawing_events_and_keys(viewer: Page) -> None:
     shown = data(FakeImage(W, H), draw="box")
     viewer.show(shown)

@@ -45,6 +45,8 @@ def examples() -> dict[str, r.Result]:
     return {
         "Picture": r.Picture(picture, BOX),
         "Picture, warped": r.Picture(picture, grid=grid),
+        "Picture, boxes": r.Picture(picture, grid=grid, boxes=np.array([[4.0, 6, 12, 30]])),
+        "HeatMap, output": grid.output_magnification(32),
         "HeatMap": r.HeatMap(bump, BOX, "saliency", "probability", source="trained: toy"),
         "HeatMap, diverging": grid.magnification(),
         "LabelMap": r.LabelMap((bump * 2.9).astype(np.uint8), BOX, ("background", "a", "b")),
@@ -53,6 +55,7 @@ def examples() -> dict[str, r.Result]:
         "Boxes": r.Boxes(seven, np.linspace(0, 1, 7), np.arange(7) % 2, ("cell", "gap")),
         "Points": r.Points(points, labels=np.arange(30) % 3, classes=("x", "y", "z")),
         "Points, valued": r.Points(points, values=rng.random(30)),
+        "Points, signed": r.Points(points, values=np.linspace(-1, 2, 30)),
         "ZoomTree": r.ZoomTree(tuple(tree)),
         "Graph": r.Graph(points, edges, rng.random(30)),
         "TokenPattern": r.TokenPattern(tiles(4, 6), near <= 3),

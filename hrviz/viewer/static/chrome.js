@@ -21,6 +21,7 @@ const ICONS = {
   full: 'M3 6V3h3M10 3h3v3M13 10v3h-3M6 13H3v-3',
   layers: 'M8 2.8 2.6 5.6 8 8.4l5.4-2.8zM2.8 8.4 8 11l5.2-2.6M2.8 10.9 8 13.5l5.2-2.6',
   clear: 'M5.2 4.2V2.8h5.6v1.4M2.8 4.2h10.4M4.2 4.2l.7 9h6.2l.7-9M6.8 6.6v4.4M9.2 6.6v4.4',
+  play: 'M5 3.2v9.6l7.6-4.8z',
   lattice: 'M2.8 2.8h10.4v10.4H2.8zM6.3 2.8v10.4M9.7 2.8v10.4M2.8 6.3h10.4M2.8 9.7h10.4',
 };
 
@@ -66,16 +67,14 @@ function skeleton(act) {
   p.message.append(p.messageText, button('Try again', 'Load the missing tiles again', act.retry));
   p.message.lastChild.classList.add('hv-wide');
   p.stage.append(p.image, p.overlay, p.progress, p.tools, p.mini, p.legends, p.scale, p.message);
-  p.paneTitle = h('span', { class: 'hv-pane-title' });
-  p.paneNote = h('span', { class: 'hv-pane-note' });
+  p.chips = h('div', { class: 'hv-chips', role: 'group', 'aria-label': 'Output views' });
   p.lattice = button('lattice', 'Show the grid over the output');
   p.lattice.setAttribute('aria-pressed', 'false');
-  p.output = h('canvas', { class: 'hv-output', role: 'img', 'aria-label': 'Output picture' });
   const head = h('div', { class: 'hv-pane-head' });
-  head.append(p.paneTitle, p.paneNote, p.lattice);
-  const body = h('div', { class: 'hv-pane-body' });
-  body.append(p.output);
-  p.pane.append(head, body);
+  head.append(p.chips, p.lattice);
+  p.tiles = h('div', { class: 'hv-pane-body' });
+  p.foot = h('div', { class: 'hv-pane-foot', hidden: true });
+  p.pane.append(head, p.tiles, p.foot);
   p.main.append(p.stage, p.pane);
   p.status.append(p.where, p.notice, p.zoom);
   p.root.append(p.main, p.status);

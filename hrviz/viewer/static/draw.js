@@ -1,5 +1,7 @@
 // Drawing boxes and strokes over the image, in level-0 pixels.
 
+const TELL = 150; // milliseconds between tellings of a box under way
+
 class Drawing {
   /** host: {toImage(position) -> [x, y], scale(), redraw(), changed(drawings)}. */
   constructor(viewer, host) {
@@ -7,10 +9,13 @@ class Drawing {
     this.mode = null;
     this.boxes = [];
     this.strokes = [];
+    this.asked = null; // what dragging draws, and what it draws with the shift key
+    this.shift = null;
     this.current = null; // points of the drawing under way
+    this.told = 0;
     viewer.addHandler('canvas-press', (e) => {
-      if (!this.mode) return;
-      this.current = [host.toImage(e.position)];
+      this.mode = e.originalEvent && e.originalEvent.shiftKey && this.shift ? this.shift : this.asked;
+      if (this.mode) this.current = [host.toImage(e.position)];
     });
     viewer.addHandler('canvas-drag', (e) => {
       if (!this.mode) return;
@@ -33,6 +38,27 @@ class Drawing {
       if (far) this.current.push(point);
     }
     this.host.redraw();
+    // a box under way is told now and then, so that what follows from it follows the pointer
+    if (this.mode === 'box' && this.live && performance.now() - this.told > TELL) {
+      this.told = performance.now();
+      const box = this._box(this.current);
+      this.hinted = Boolean(box);
+      if (box) this.host.changed({ boxes: [...this.boxes, box], strokes: this.strokes.slice(), drawing: true });
+    }
+  }
+
+  /** What dragging does from now on: a mode, and another with the shift key; null pans. `live`: boxes are told under way. */
+  settle(mode, shift, live) {
+    if (mode !== this.asked) this.cancel();
+    [this.asked, this.shift, this.live] = [mode, shift, Boolean(live)];
+    if (!this.current) this.mode = mode;
+  }
+
+  /** The box between two points, in whole pixels; null when it is too small to be meant. */
+  _box(points) {
+    const box = boxOf(points);
+    if (Math.min(box.w, box.h) * this.host.scale() < 3) return null;
+    return { x: Math.round(box.x), y: Math.round(box.y), w: Math.max(1, Math.round(box.w)), h: Math.max(1, Math.round(box.h)) };
   }
 
   _finish() {
@@ -40,12 +66,12 @@ class Drawing {
     this.current = null;
     if (points.length < 2) return;
     if (this.mode === 'box') {
-      const box = boxOf(points);
-      if (Math.min(box.w, box.h) * this.host.scale() < 3) {
-        this.host.redraw();
+      const box = this._box(points);
+      if (!box) {
+        this._take();
         return;
       }
-      this.boxes.push({ x: Math.round(box.x), y: Math.round(box.y), w: Math.max(1, Math.round(box.w)), h: Math.max(1, Math.round(box.h)) });
+      this.boxes.push(box);
     } else this.strokes.push(points.map((p) => p.map((v) => Math.round(v * 10) / 10)));
     this._changed();
   }
@@ -53,8 +79,14 @@ class Drawing {
   cancel() {
     const was = this.current !== null;
     this.current = null;
-    if (was) this.host.redraw();
+    if (was) this._take();
     return was;
+  }
+
+  /** The drawing under way is given up: what was told of it is taken back. */
+  _take() {
+    if (this.hinted) this._changed();
+    else this.host.redraw();
   }
 
   clear() {
@@ -78,6 +110,7 @@ class Drawing {
   }
 
   _changed() {
+    this.hinted = false;
     this.host.redraw();
     this.host.changed({ boxes: this.boxes.slice(), strokes: this.strokes.slice() });
   }

@@ -13,6 +13,9 @@ function legendOf(item) {
     const names = levels.map((l) => ({ name: `level ${l}`, color: LEVELS[l % LEVELS.length] }));
     return swatches(spec.label || 'tiles read', names);
   }
+  if ((spec.kind === 'grid' || spec.kind === 'lines') && spec.label) {
+    return swatches('', [{ name: spec.label, color: spec.color || MARK, line: true }]);
+  }
   if (named.length) {
     const own = named.map((c) => ({ ...c, color: c.color || classColour(spec, c.value === undefined ? spec.classes.indexOf(c) : c.value) }));
     return swatches(spec.label || '', own);
@@ -34,13 +37,15 @@ function bar(spec, shown) {
     ctx.fillRect(x, 0, 1, 8);
   }
   root.append(canvas);
-  const unit = spec.unit ? ` ${spec.unit}` : '';
+  const long = spec.unit && spec.unit.length > 8; // a line of its own
+  const unit = spec.unit && !long ? ` ${spec.unit}` : '';
   const middle = spec.lut === 'diverging' ? h('span', { text: tidy((lo + hi) / 2, hi - lo) }) : null;
   const ends = h('div', { class: 'hv-ends' });
   ends.append(h('span', { text: tidy(lo, hi - lo) }));
   if (middle) ends.append(middle);
   ends.append(h('span', { text: tidy(hi, hi - lo) + unit }));
   root.append(ends);
+  if (long) root.append(h('div', { class: 'hv-note', text: spec.unit }));
   if (typeof t === 'number' && t > lo) root.append(h('div', { class: 'hv-note', text: `shown from ${tidy(t, hi - lo)}${unit}` }));
   return root;
 }
@@ -53,7 +58,10 @@ function swatches(title, classes) {
     const key = h('canvas', { class: 'hv-swatch', width: 28, height: 20 });
     const ctx = key.getContext('2d');
     ctx.scale(2, 2);
-    if (c.hatch) {
+    if (c.line) {
+      ctx.fillStyle = c.color;
+      ctx.fillRect(0, 4, 14, 2);
+    } else if (c.hatch) {
       ctx.fillStyle = hatch(ctx, c.color, c.hatch);
       ctx.fillRect(1, 1, 12, 8);
     } else if (c.fill || !c.dash) {
@@ -62,7 +70,7 @@ function swatches(title, classes) {
     }
     ctx.setLineDash(c.dash || []);
     ctx.strokeStyle = c.color;
-    ctx.strokeRect(1, 1, 12, 8);
+    if (!c.line) ctx.strokeRect(1, 1, 12, 8);
     row.append(key, h('span', { text: c.name }));
     root.append(row);
   }

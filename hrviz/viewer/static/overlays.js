@@ -6,6 +6,7 @@ class Overlays {
     this.host = host; // {redraw, fail, requestMap?}
     this.items = new Map(); // id -> {spec, raster?}
     this.hidden = false; // the 'o' key
+    this.amount = 1; // how much of a warp is applied: below 1 its grid is on the way from even
   }
 
   update(specs) {
@@ -37,17 +38,32 @@ class Overlays {
     ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
     ctx.clearRect(0, 0, view.w, view.h);
     if (!this.hidden) {
+      const moving = this.amount < 1;
       for (const { spec, raster } of this.visible) {
+        if (moving && spec.whole) continue; // tells of the whole warp only
         ctx.save();
         ctx.globalAlpha = spec.opacity === undefined ? 1 : spec.opacity;
-        if (raster) raster.draw(ctx, view);
-        else if (SHAPES[spec.kind]) SHAPES[spec.kind](ctx, view, spec);
+        if (moving && spec.mesh) this._zooms(ctx, view, spec);
+        else if (raster) raster.draw(ctx, view);
+        else if (SHAPES[spec.kind]) SHAPES[spec.kind](ctx, view, spec, this.amount);
         ctx.restore();
       }
     }
     ctx.save();
     last(ctx, view);
     ctx.restore();
+  }
+
+  /** A zoom map while its grid is on the way: opaque on a sheet of its own, then as clear as it is. */
+  _zooms(ctx, view, spec) {
+    const n = blended(spec.mesh, this.amount);
+    this.sheet = this.sheet || new OffscreenCanvas(1, 1);
+    [this.sheet.width, this.sheet.height] = [Math.ceil(view.w), Math.ceil(view.h)];
+    drawZooms(this.sheet.getContext('2d'), spec.mesh, this.amount, spec, (j, i) => {
+      const k = 2 * (j * spec.mesh.nx + i);
+      return view.at(n[k], n[k + 1]);
+    });
+    ctx.drawImage(this.sheet, 0, 0);
   }
 
   /** Raw values of the visible rasters under a level-0 point: [{label, text}]. */

@@ -1,161 +1,143 @@
-// The output pane: what the network receives, beside the image it was read from; hover links the two.
+// The output pane: what the network receives, beside the image it was read from, and what that is
+// to be judged by (even downsampling, the round trip, the zoom); hover links them all.
+
+const [TILE_GAP, TILE_CAPTION, TILE_LEGEND] = [8, 20, 48];
 
 class Pane {
-  /** host: {hover(point|null), fly(box)} in level-0 pixels. */
-  constructor(parts, host) {
-    this.parts = parts; // {root, canvas, title, note, lattice}
+  /** parts: {root, chips, body, lattice, foot}; host: {hover(point|null), fly(box), morph(amount)}. */
+  constructor(parts, host, still) {
+    this.parts = parts;
     this.host = host;
-    this.output = null;
-    this.picture = null;
-    this.cross = null; // output pixels
+    this.tiles = new Map(); // id -> Tile, of all views
+    this.shown = []; // ids, in the order of the views
     this.lattice = false;
-    const { canvas, lattice } = parts;
-    canvas.addEventListener('pointermove', (e) => this._hover(e));
-    canvas.addEventListener('pointerleave', () => this._leave());
-    canvas.addEventListener('click', (e) => this._click(e));
-    lattice.addEventListener('click', () => {
+    this.morph = new Morph(parts.foot, (amount) => { this.redraw(); host.morph(amount); }, still);
+    this.inside = {
+      hover: (point, tile, at) => this._hover(point, tile, at),
+      fly: (box) => host.fly(box),
+      redraw: () => this.redraw(),
+      even: (id) => this.tiles.get(id),
+    };
+    Object.defineProperty(this.inside, 'amount', { get: () => this.amount });
+    Object.defineProperty(this.inside, 'lattice', { get: () => this.lattice });
+    parts.lattice.addEventListener('click', () => {
       this.lattice = !this.lattice;
-      lattice.setAttribute('aria-pressed', String(this.lattice));
-      this.draw();
+      parts.lattice.setAttribute('aria-pressed', String(this.lattice));
+      this.redraw();
     });
     this.resize = new ResizeObserver(() => this.draw());
-    this.resize.observe(canvas.parentElement);
+    this.resize.observe(parts.body);
   }
 
+  /** How much of the warp is applied; always all of it where there is none to scrub. */
+  get amount() {
+    return this.parts.foot.hidden ? 1 : this.morph.amount;
+  }
+
+  get main() {
+    return this.tiles.values().next().value;
+  }
+
+  get warp() {
+    return this.main && this.main.warp;
+  }
+
+  get cross() {
+    return this.main ? this.main.cross : null;
+  }
+
+  /** output: one view, or {views: [...], shown: [ids]}. What the user chose stays until `shown` changes. */
   update(output) {
     this.parts.root.hidden = !output;
-    if (!output) {
-      this.output = this.picture = this.warp = this.cross = null;
-      this.url = this.same = '';
-      return;
+    const views = output ? output.views || [output] : [];
+    const known = new Map();
+    for (const view of views) {
+      const id = view.id || view.title || 'output';
+      const tile = this.tiles.get(id) || new Tile(this.inside);
+      tile.update(view);
+      known.set(id, tile);
     }
-    const same = JSON.stringify([output.grid, output.box, output.width, output.height]);
-    if (same !== this.same) this.warp = new Warp(output);
-    this.same = same;
-    this.output = output;
-    this.parts.title.textContent = output.title || 'Output';
-    this.parts.note.textContent = `${thin(output.width)} \u00d7 ${thin(output.height)} px`;
-    this.parts.lattice.hidden = !output.grid;
-    const url = output.png || output.url;
-    if (url !== this.url) this._load(url);
+    for (const [id, tile] of this.tiles) if (!known.has(id)) tile.root.remove();
+    this.tiles = known;
+    const asked = JSON.stringify(output && output.shown);
+    if (asked !== this.asked) this.shown = (output && output.shown) || [];
+    this.asked = asked;
+    this.shown = [...known.keys()].filter((id, k, all) => this.shown.includes(id) || (k === 0 && !all.some((other) => this.shown.includes(other))));
+    this.parts.lattice.hidden = !views.some((v) => v.grid);
+    this.parts.foot.hidden = !views.some((v) => v.even && v.grid && v.grid.region);
+    this._chips();
+    this.host.morph(this.amount);
     this.draw();
   }
 
-  async _load(url) {
-    this.url = url;
-    try {
-      const picture = await createImageBitmap(await blobOf(url));
-      if (this.url !== url) return;
-      this.picture = picture;
-      this.draw();
-    } catch (error) {
-      if (this.url === url) this.parts.note.textContent = `The output could not be shown: ${error.message}`;
-    }
+  _chips() {
+    const many = this.tiles.size > 1;
+    const key = JSON.stringify([[...this.tiles].map(([id, t]) => [id, t.view.title]), this.shown]);
+    if (key === this.chips) return;
+    this.chips = key;
+    this.parts.chips.replaceChildren(...[...this.tiles].map(([id, { view }]) => {
+      if (!many) return h('span', { class: 'hv-pane-title', text: view.title || 'Output' });
+      const chip = button(view.short || view.title || id, `Show or hide: ${view.title || id}`, () => this.toggle(id));
+      chip.classList.add('hv-chip');
+      chip.setAttribute('aria-pressed', String(this.shown.includes(id)));
+      return chip;
+    }));
+    this.parts.body.replaceChildren(...this.shown.map((id) => this.tiles.get(id).root));
   }
 
-  /** Placement of the picture inside the canvas: scaled to fit, at most 8 screen pixels a pixel. */
-  _frame() {
-    const host = this.parts.canvas.parentElement;
-    const [w, h] = [host.clientWidth, host.clientHeight];
-    const scale = Math.min(w / this.output.width, h / this.output.height, 8);
-    const [pw, ph] = [this.output.width * scale, this.output.height * scale];
-    return { w, h, scale, x: (w - pw) / 2, y: (h - ph) / 2, pw, ph };
+  /** Show a view, or hide it; one always stays. */
+  toggle(id) {
+    const next = this.shown.includes(id) ? this.shown.filter((v) => v !== id) : [...this.shown, id];
+    if (!next.length) return;
+    this.shown = [...this.tiles.keys()].filter((v) => next.includes(v));
+    this._chips();
+    this.draw();
   }
 
+  redraw() {
+    if (!this.frame) this.frame = requestAnimationFrame(() => { this.frame = 0; this.draw(); });
+  }
+
+  /** Rows and columns that make the smallest picture largest; views of one size have one scale. */
   draw() {
-    if (!this.output) return;
-    const { canvas } = this.parts;
-    const f = this._frame();
-    if (f.w === 0 || f.h === 0) return;
-    const ratio = window.devicePixelRatio || 1;
-    const [w, h] = [Math.round(f.w * ratio), Math.round(f.h * ratio)];
-    if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
-    const ctx = canvas.getContext('2d');
-    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-    ctx.clearRect(0, 0, f.w, f.h);
-    if (this.picture) {
-      ctx.imageSmoothingEnabled = f.scale <= 2;
-      ctx.imageSmoothingQuality = 'high';
-      ctx.drawImage(this.picture, f.x, f.y, f.pw, f.ph);
+    const tiles = this.shown.map((id) => this.tiles.get(id));
+    const { clientWidth: w, clientHeight: h } = this.parts.body;
+    if (!tiles.length || !w || !h) return;
+    const legend = tiles.some((t) => t.view.map) ? TILE_LEGEND : 0;
+    let best = null;
+    for (let columns = 1; columns <= tiles.length; columns++) {
+      const rows = Math.ceil(tiles.length / columns);
+      const cell = [(w - TILE_GAP * (columns - 1)) / columns, (h - TILE_GAP * (rows - 1)) / rows - TILE_CAPTION - legend];
+      const scales = tiles.map(({ view: v }) => Math.max(1 / Math.max(v.width, v.height), Math.min(cell[0] / v.width, cell[1] / v.height, 8)));
+      const least = Math.min(...tiles.map(({ view: v }, k) => scales[k] * Math.hypot(v.width, v.height)));
+      if (!best || least > best.least) best = { least, scales, columns };
     }
-    if (this.lattice && this.output.grid) this._drawLattice(ctx, f);
-    if (this.cross) {
-      ctx.save();
-      ctx.beginPath();
-      ctx.rect(f.x, f.y, f.pw, f.ph);
-      ctx.clip();
-      crosshair(ctx, f.x + this.cross[0] * f.scale, f.y + this.cross[1] * f.scale, MARK);
-      ctx.restore();
-    }
+    this.parts.body.style.setProperty('--columns', best.columns);
+    tiles.forEach((tile, k) => tile.draw(best.scales[k]));
   }
 
-  _drawLattice(ctx, f) {
-    const { nx, ny } = this.output.grid;
-    const { width, height } = this.output;
-    ctx.strokeStyle = MARK;
-    ctx.globalAlpha = 0.45;
-    ctx.lineWidth = 1;
-    ctx.beginPath();
-    const every = (n) => Math.ceil(n / MAX_LINES);
-    for (let i = 0; i < nx; i += every(nx)) {
-      const x = f.x + (0.5 + (i / Math.max(nx - 1, 1)) * (width - 1)) * f.scale;
-      ctx.moveTo(x, f.y);
-      ctx.lineTo(x, f.y + f.ph);
-    }
-    for (let j = 0; j < ny; j += every(ny)) {
-      const y = f.y + (0.5 + (j / Math.max(ny - 1, 1)) * (height - 1)) * f.scale;
-      ctx.moveTo(f.x, y);
-      ctx.lineTo(f.x + f.pw, y);
-    }
-    ctx.stroke();
-    ctx.globalAlpha = 1;
-  }
-
-  /** Where a level-0 point shows up in the output. */
+  /** Where a level-0 point shows up in all views. */
   point(at) {
-    const cross = at && this.warp && this.warp.usable ? this.warp.toOutput(at[0], at[1]) : null;
-    if (!cross && !this.cross) return;
-    this.cross = cross;
+    const before = [...this.tiles.values()].some((t) => t.cross);
+    for (const tile of this.tiles.values()) tile.point(at);
+    if (before || [...this.tiles.values()].some((t) => t.cross)) this.redraw();
+  }
+
+  /** Values of the maps that are shown under a level-0 point. */
+  valuesAt(point) {
+    return this.shown.map((id) => this.tiles.get(id).valueAt(point)).filter(Boolean);
+  }
+
+  _hover(point, tile, at) {
+    this.point(point);
+    if (tile && at) tile.cross = at; // a picture that lies nowhere has its own cross
     this.draw();
-  }
-
-  _at(event) {
-    if (!this.output) return null;
-    const r = this.parts.canvas.getBoundingClientRect();
-    const f = this._frame();
-    const px = (event.clientX - r.left - f.x) / f.scale;
-    const py = (event.clientY - r.top - f.y) / f.scale;
-    return px < 0 || py < 0 || px > this.output.width || py > this.output.height ? null : [px, py];
-  }
-
-  _hover(event) {
-    const p = this._at(event);
-    this.cross = p;
-    this.draw();
-    this.host.hover(p && this.warp.usable ? this.warp.toImage(...p) : null);
-  }
-
-  _leave() {
-    this.cross = null;
-    this.draw();
-    this.host.hover(null);
-  }
-
-  /** Flies to what a fifth of the output around the point was read from. */
-  _click(event) {
-    const p = this._at(event);
-    if (!p || !this.warp.usable) return;
-    const [dx, dy] = [this.output.width / 10, this.output.height / 10];
-    const corners = [[-1, -1], [1, -1], [-1, 1], [1, 1], [0, 0]].map(([i, j]) =>
-      this.warp.toImage(clamp(p[0] + i * dx, 0, this.output.width), clamp(p[1] + j * dy, 0, this.output.height)));
-    const [xs, ys] = [corners.map((c) => c[0]), corners.map((c) => c[1])];
-    const [cx, cy] = this.warp.toImage(...p);
-    const w = Math.max(Math.max(...xs) - Math.min(...xs), 64);
-    const h = Math.max(Math.max(...ys) - Math.min(...ys), 64);
-    this.host.fly({ x: cx - w / 2, y: cy - h / 2, w, h });
+    this.host.hover(point);
   }
 
   destroy() {
     this.resize.disconnect();
+    cancelAnimationFrame(this.frame);
+    this.morph._stop();
   }
 }

@@ -2,12 +2,13 @@
 
 const MAX_LINES = 64; // grid lines a side when the whole grid is in view
 
-function drawGrid(ctx, view, spec) {
-  const { nx, ny, nodes } = spec;
+function drawGrid(ctx, view, spec, amount = 1) {
+  const { nx, ny } = spec;
+  const nodes = blended(spec, amount);
   ctx.strokeStyle = spec.color || view.accent;
   ctx.lineWidth = spec.width || 1;
   ctx.lineJoin = 'round';
-  const box = spec.bounds || (spec.bounds = boundsOf(nodes));
+  const box = spec.bounds || (spec.bounds = boundsOf(spec.nodes));
   const magnified = Math.max(1, ((box[2] - box[0]) * view.scale) / view.w);
   const every = (n) => Math.max(1, Math.floor(Math.ceil(n / MAX_LINES) / magnified));
   ctx.beginPath();
@@ -158,8 +159,8 @@ function drawPoints(ctx, view, spec) {
   const radius = spec.radius || 4;
   const [lo, hi] = spec.range || [spec.vmin || 0, spec.vmax === undefined ? 1 : spec.vmax];
   const m = radius / view.scale;
-  ctx.lineWidth = 1;
-  ctx.strokeStyle = 'rgba(0,0,0,.7)';
+  ctx.lineWidth = radius < 4 ? 0.5 : 1; // many small dots: colour, not rims
+  ctx.strokeStyle = radius < 4 ? 'rgba(0,0,0,.5)' : 'rgba(0,0,0,.7)';
   for (let k = 0, i = 0; k < spec.points.length; k += 2, i++) {
     const [x, y] = [spec.points[k], spec.points[k + 1]];
     if (x < view.x0 - m || x > view.x1 + m || y < view.y0 - m || y > view.y1 + m) continue;

@@ -43,11 +43,13 @@ export function mount(element, model) {
     requestMap: model.requestMap,
   });
   const pane = new Pane(
-    { root: p.pane, canvas: p.output, title: p.paneTitle, note: p.paneNote, lattice: p.lattice },
+    { root: p.pane, chips: p.chips, body: p.tiles, lattice: p.lattice, foot: p.foot },
     {
       hover: (point) => { cross = point; redraw(); if (point) where(point); else where(hover); },
       fly: (box) => fly(box),
+      morph: (amount) => { if (overlays.amount !== amount) { overlays.amount = amount; redraw(); } },
     },
+    still,
   );
   let drawing = null;
 
@@ -56,8 +58,10 @@ export function mount(element, model) {
 
   function open() {
     if (viewer) viewer.destroy();
+    viewer = null;
     p.image.replaceChildren();
     p.mini.replaceChildren();
+    p.stage.insertBefore(p.mini, p.legends); // a viewer that ends takes it away
     complain(null);
     loading = 0;
     sizeMini();
@@ -224,7 +228,7 @@ export function mount(element, model) {
     const [x, y] = point;
     const inside = x >= 0 && y >= 0 && x < image.width && y < image.height;
     p.where.replaceChildren(h('span', { class: 'hv-xy', text: inside ? `x ${thin(Math.floor(x))}  y ${thin(Math.floor(y))}` : 'outside' }));
-    for (const { label, text } of inside ? overlays.valuesAt(x, y) : []) {
+    for (const { label, text } of inside ? [...overlays.valuesAt(x, y), ...pane.valuesAt(point)] : []) {
       const value = h('span', { class: 'hv-value' });
       value.append(h('span', { class: 'hv-key', text: label }), h('b', { text }));
       p.where.append(value);
@@ -353,7 +357,7 @@ export function mount(element, model) {
   }
   p.root.addEventListener('keydown', onKey);
   // the focus frame is for the keyboard: OpenSeadragon focuses by script, which browsers cannot tell
-  p.root.addEventListener('keyup', () => p.root.classList.add('hv-keys'));
+  p.root.addEventListener('keyup', (event) => { if (event.key !== 'Shift') p.root.classList.add('hv-keys'); });
   p.root.addEventListener('pointerdown', () => p.root.classList.remove('hv-keys'), true);
 
   p.stage.addEventListener('pointermove', (event) => {
@@ -376,6 +380,7 @@ export function mount(element, model) {
     const s = Math.min(most[0] / image.width, most[1] / image.height);
     p.mini.style.width = `${Math.max(24, Math.round(image.width * s))}px`;
     p.mini.style.height = `${Math.max(24, Math.round(image.height * s))}px`;
+    if (ready()) viewer.navigator.updateSize();
   }
 
   // -- data ------------------------------------------------------------------------------------
@@ -402,15 +407,15 @@ export function mount(element, model) {
       open();
     } else image.url = url; // renewed address of the same image: nothing is loaded again
     overlays.update(data.overlays);
-    const drawings = JSON.stringify(data.drawings || null);
+    // with a version, only drawings that the page itself set are taken over: those that come back
+    // from here may be older than what is on the screen
+    const drawings = JSON.stringify(data.drawings_version === undefined ? data.drawings || null : data.drawings_version);
     if (drawings !== seen.drawings) {
       seen.drawings = drawings;
-      const own = drawing.value;
-      if (data.drawings && JSON.stringify(own) !== drawings) drawing.set(data.drawings);
+      if (data.drawings && JSON.stringify(drawing.value) !== JSON.stringify(data.drawings)) drawing.set(data.drawings);
     }
-    if (drawing.mode !== (data.draw || null)) drawing.cancel();
-    drawing.mode = data.draw || null;
-    p.stage.classList.toggle('hv-drawing', Boolean(drawing.mode));
+    drawing.settle(data.draw || null, data.shift || null, data.live);
+    p.stage.classList.toggle('hv-drawing', Boolean(data.draw));
     p.layers.hidden = !(data.overlays && data.overlays.length);
     flyIfAsked(false);
     redraw();
@@ -436,7 +441,8 @@ export function mount(element, model) {
     imageToScreen: (x, y) => view().at(x, y),
     outputAt: (x, y) => pane.warp && pane.warp.toOutput(x, y),
     imageAt: (px, py) => pane.warp && pane.warp.toImage(px, py),
-    state: () => ({ loading, failed, cross, output: pane.cross, viewport: ready() ? view() : null, drawings: drawing && drawing.value, message: p.messageText.textContent }),
+    morph: (amount) => pane.morph.set(amount),
+    state: () => ({ loading, failed, cross, output: pane.cross, views: pane.shown, amount: pane.amount, viewport: ready() ? view() : null, drawings: drawing && drawing.value, message: p.messageText.textContent }),
     get viewer() { return viewer; },
   };
 }
