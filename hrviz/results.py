@@ -876,12 +876,17 @@ class Boxes(Result):
 
 @dataclass(frozen=True, eq=False)
 class Points(Result):
-    """Points on the image: float64 (n, 2) as (y, x), with a value and a class each."""
+    """Points on the image: float64 (n, 2) as (y, x), with a value and a class each.
+
+    `label` and `unit` say what the values are.
+    """
 
     points: np.ndarray
     values: np.ndarray | None = None
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
+    label: str = "points"
+    unit: str = ""
 
     def __post_init__(self) -> None:
         p = self.points

@@ -15,17 +15,18 @@ from PIL import Image as PILImage
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.methods.downsampling.sources import _truth, adjust, saliency_map
-from hrviz.scenes.truth import Objects
+from hrviz.scenes.truth import Objects, Truth
 
 NODES = (9, 13)
 
 
-class Disc:
+class Disc(Truth):
     """Truth with one disc."""
 
     knows = frozenset({"mask"})
 
     def __init__(self, y: float, x: float, radius: float) -> None:
+        self.classes, self.objects = {0: "other", 1: "disc"}, {1: "tumour nest"}
         self.y, self.x, self.radius = y, x, radius
 
     def mask(self, box: Box, size: tuple[int, int]) -> np.ndarray:
@@ -35,10 +36,11 @@ class Disc:
         return (near < self.radius**2).astype(np.uint8)
 
 
-class Crowd:
+class Crowd(Truth):
     """Truth without a mask: boxes and points."""
 
     def __init__(self, *boxes: tuple[float, float, float, float], knows: str = "boxes") -> None:
+        self.classes, self.objects = {}, {1: "person"}
         self.known = np.array(boxes, float)
         self.knows = frozenset({knows})
 
@@ -111,7 +113,7 @@ def test_badges_name_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     badges = {
         "trained": "trained: tissue-saliency", "edges": "stand-in: edge energy", "truth": "oracle",
         "spectral residual": "stand-in: spectral residual", "drawn": "drawn by the user",
-        "file": "file: mine.npy",
+        "file": "file: mine.npy", "previous frame": "even: there is no previous frame",
     }  # fmt: skip
     for source, badge in badges.items():
         heat = saliency_map(
@@ -121,6 +123,34 @@ def test_badges_name_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert heat.summary()["source"] == heat.source
         if source == "trained":
             assert heat.values.sum() == pytest.approx(1)
+
+
+def test_the_previous_frame_says_where_things_moved_or_were_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A film without truth: what changed. With a detector for it: the density of what it found."""
+    import hrviz
+    from hrviz.methods.detection import Found
+    from hrviz.methods.downsampling.kde import region_kde
+
+    asked = []
+
+    def found(view: Any, task: str, size: tuple[int, int]) -> Found:
+        asked.append((view.image.index["t"], task))
+        return Found(np.array([[100.0, 200.0, 140.0, 220.0]]), np.ones(1), np.zeros(1, int))
+
+    monkeypatch.setattr("hrviz.methods.downsampling.previous_frame.found_uniformly", found)
+    film = hrviz.open("scene:crowd?size=480x320&people=20&frames=9&seed=3#t=5").view()
+    heat = saliency_map(film, "previous frame", NODES)
+    assert asked == [(4, "person detection")]
+    np.testing.assert_allclose(
+        heat.values, region_kde(np.array([[100.0, 200, 140, 220]]), film.box, NODES)
+    )
+    assert heat.source == "trained: crowd-detector-light, in the previous frame"
+    monkeypatch.setattr("hrviz.methods.task.resolve", lambda *a, **k: "none")
+    moved = saliency_map(film, "previous frame", NODES)
+    assert moved.source.startswith("stand-in: change")
+    assert moved.values.max() > 0
 
 
 def test_boxes_cover_the_nodes_inside_them() -> None:

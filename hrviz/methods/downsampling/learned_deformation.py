@@ -52,7 +52,14 @@ from hrviz.method import (
 from hrviz.methods import task as tasks
 from hrviz.methods.downsampling.deformation import edge_loss, edge_target
 from hrviz.methods.downsampling.sampler import grid_from_nodes, saliency_nodes
-from hrviz.methods.downsampling.sources import Floor, SaliencySource, Strength, adjust, saliency_map
+from hrviz.methods.downsampling.sources import (
+    Floor,
+    SaliencySource,
+    Strength,
+    adjust,
+    saliency_map,
+    uses_network,
+)
 from hrviz.methods.downsampling.warp import node_counts, output_size, segmented, warped
 from hrviz.results import HeatMap, Prediction, Step, WarpGrid
 
@@ -83,7 +90,7 @@ ZeroBorder = Annotated[
     r" + \gamma \, \tfrac{1}{n} \lVert \operatorname{mm}(d) - \operatorname{mm}(d_t) \rVert^2",
     use_when="A thumbnail shows about where outlines run, and they leave much of the image free.",
     avoid_when="Edges are everywhere, or only full detail shows where they are.",
-    network=lambda params: params["task"] != "none" or params["saliency"] == "trained",
+    network=uses_network,
     example="scene:vessels?size=2048x2048",
 )
 def learned_deformation(
@@ -209,7 +216,7 @@ def _saliency(
 ) -> HeatMap:
     """Saliency at the nodes with its badge; this method's own where it is trained or true."""
     if source == "trained":
-        return _trained(view, nodes)
+        return trained_saliency(view, nodes)
     if source == "truth":
         if target is None:
             raise HrvizError(
@@ -221,7 +228,8 @@ def _saliency(
     return saliency_map(view, source, nodes, boxes, strokes, file)
 
 
-def _trained(view: ImageView, nodes: tuple[int, int]) -> HeatMap:
+def trained_saliency(view: ImageView, nodes: tuple[int, int]) -> HeatMap:
+    """Saliency of the network for what the image shows (vessels, else tissue), with its badge."""
     import torch
 
     from hrviz.nets.deformation import saliency

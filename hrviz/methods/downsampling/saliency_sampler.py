@@ -19,13 +19,25 @@ Layer for Neural Networks", ECCV 2018, pp. 51-66.
 Notes
 -----
 The warp answers to the curvature of log S, not to S: a wide plateau of high saliency is enlarged at
-its rim only. With padding 'reflect' the whole region stays in the output and even saliency is
-exactly uniform; 'replicate' (the authors') crops a little; 'none' is the survey's literal sum and
-shrinks to the centre. The authors sample with four taps of full resolution; 'fair' averages over
-each output pixel's footprint instead, as uniform downsampling does, and is the default because the
-two can then be compared. The trained network is a small stand-in for the paper's ResNet-18
-(`hrviz.nets.saliency.PaperSaliencyNet` has the paper's size), trained end to end with the tissue
-segmenter through this sampler (`hrviz train tissue-saliency`).
+its rim only (the method Exact CDF shows both densities over the same saliency). With padding
+'reflect' the whole region stays in the output and even saliency is exactly uniform; 'replicate' (the
+authors') crops a little; 'none' is the survey's literal sum, shrinks to the centre, and is not
+uniform even for even saliency.
+
+The authors compute the sums by a padded 61 x 61 convolution. Its kernel is a product of a line down
+and a line across, and padding copies whole rows and columns, so two one-dimensional passes, written as
+small matrices, give the same numbers: 0.69 instead of 10.7 million multiply-accumulates at 31 x 31
+nodes (`benchmarks/sampler.py` compares both, and plain summation, in one run).
+
+The authors sample with four taps of full resolution; 'fair' averages over each output pixel's
+footprint instead, as uniform downsampling does, and is the default because the two can then be
+compared. The trained network is a small stand-in for the paper's ResNet-18
+(`hrviz.nets.saliency.PaperSaliencyNet` has the paper's size), trained with the tissue segmenter through
+this sampler after a warm start towards the truth's density (`hrviz train tissue-saliency`). The
+authors train without a warm start but blur the warped picture at random in the first epochs (the blur
+trick), which makes the network zoom in further; what warm start and blur trick are worth, and where
+training by the task's loss alone fails, the Landolt-C experiment shows (`hrviz train landolt`,
+`benchmarks/warps/glyphs.py`).
 """
 
 from collections.abc import Iterator
@@ -44,7 +56,14 @@ from hrviz.method import (
     method,
 )
 from hrviz.methods.downsampling.sampler import grid_from_nodes, saliency_nodes
-from hrviz.methods.downsampling.sources import Floor, SaliencySource, Strength, adjust, saliency_map
+from hrviz.methods.downsampling.sources import (
+    Floor,
+    SaliencySource,
+    Strength,
+    adjust,
+    saliency_map,
+    uses_network,
+)
 from hrviz.methods.downsampling.warp import node_counts, output_size, segmented, warped
 from hrviz.results import HeatMap, Step
 
@@ -58,7 +77,7 @@ from hrviz.results import HeatMap, Step
     r"k(d) &= e^{-4\ln 2\; d^2/\mathrm{FWHM}^2} \end{aligned}",
     use_when="A thumbnail already shows where the small things that decide are.",
     avoid_when="Salient parts fill the image, or a thumbnail cannot show them.",
-    network=lambda params: params["task"] != "none" or params["saliency"] == "trained",
+    network=uses_network,
 )
 def saliency_sampler(
     view: ImageView,

@@ -7,8 +7,9 @@ result carries, so that nobody takes an oracle for a network.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -16,13 +17,15 @@ from hrviz import nets
 from hrviz.errors import HrvizError
 from hrviz.image import ImageView
 from hrviz.method import Control
+from hrviz.methods import task as tasks
 from hrviz.results import HeatMap
 
 SaliencySource = Annotated[
-    Literal["trained", "edges", "spectral residual", "truth", "drawn", "file"],
+    Literal["trained", "edges", "spectral residual", "truth", "previous frame", "drawn", "file"],
     Control(
         "What decides where to look closely: a trained network, edge energy, unusual spectrum, the "
-        "scene's own truth (an oracle), boxes and strokes you draw, or a map from a file.",
+        "scene's own truth (an oracle), what was found in a film's previous frame, boxes and strokes "
+        "you draw, or a map from a file.",
         title="Saliency from",
     ),
 ]
@@ -45,8 +48,14 @@ Floor = Annotated[
     ),
 ]
 
-NETWORK = "tissue-saliency"
+NETWORK = "tissue-saliency"  # of slides; for vessels the learned deformation's is taken
 THUMBNAIL = 128  # side of what saliency is judged on
+DETECTED = 512  # longer side of the previous frame, as the detector receives it
+
+
+def uses_network(params: Mapping[str, Any]) -> bool:
+    """Whether a warp with these parameters loads weights: for its saliency or for its task."""
+    return params["saliency"] in ("trained", "previous frame") or params["task"] != "none"
 
 
 def saliency_map(
@@ -78,7 +87,7 @@ def saliency_map(
     """
     match source:
         case "trained":
-            values, badge = _trained(view, nodes), f"trained: {NETWORK}"
+            values, badge = _trained(view, nodes)
         case "edges":
             values, badge = _to_nodes(_edges(_grey(view)), nodes), "stand-in: edge energy"
         case "spectral residual":
@@ -88,6 +97,8 @@ def saliency_map(
             if view.truth is None:
                 raise HrvizError(f"{view.image.name} has no truth: choose another saliency source")
             values, badge = _to_nodes(_truth(view), nodes), "oracle: the scene's truth"
+        case "previous frame":
+            values, badge = _previous_frame(view, nodes)
         case "drawn":
             if not boxes and not strokes:
                 raise HrvizError(
@@ -122,15 +133,42 @@ def _grey(view: ImageView) -> np.ndarray:
     return np.asarray(view.read(_size(view)) @ np.array([0.299, 0.587, 0.114], np.float32))
 
 
-def _trained(view: ImageView, nodes: tuple[int, int]) -> np.ndarray:
+def _trained(view: ImageView, nodes: tuple[int, int]) -> tuple[np.ndarray, str]:
+    """Of the network for what the image shows: vessels, else tissue (said where that is assumed)."""
     import torch
 
     from hrviz.nets.saliency import saliency_from_logits
 
+    truth = view.truth
+    if truth is not None and tasks.fits("vessel segmentation", truth):
+        from hrviz.methods.downsampling.learned_deformation import trained_saliency
+
+        learned = trained_saliency(view, nodes)
+        return learned.values, learned.source
     h, w = view.fit(THUMBNAIL)
     pixels = view.read((max(8, h), max(8, w)))
     logits = nets.run(NETWORK, torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous())
-    return saliency_from_logits(logits, nodes)[0].double().numpy()
+    known = truth is not None and tasks.suits(truth)
+    remark = "" if known else " (trained on slides; nothing tells that this is one)"
+    return saliency_from_logits(logits, nodes)[0].double().numpy(), f"trained: {NETWORK}{remark}"
+
+
+def _previous_frame(view: ImageView, nodes: tuple[int, int]) -> tuple[np.ndarray, str]:
+    """Density of what the image's detector found one frame earlier; without a detector, what moved."""
+    from hrviz.methods.detection import DETECTORS
+    from hrviz.methods.downsampling.kde import region_kde
+    from hrviz.methods.downsampling.previous_frame import found_uniformly, previous_view
+
+    earlier = previous_view(view)
+    if earlier is None:
+        return np.ones(nodes), "even: there is no previous frame"
+    task = tasks.resolve("automatic", view.truth, among=tuple(DETECTORS))
+    if view.truth is None or task == "none":
+        change = np.abs(_grey(view) - _grey(earlier))
+        return _to_nodes(change, nodes), "stand-in: change since the previous frame"
+    found = found_uniformly(earlier, task, view.fit(DETECTED))
+    density = region_kde(found.boxes, view.box, nodes)
+    return density, f"trained: {DETECTORS[task].network}, in the previous frame"
 
 
 def _truth(view: ImageView) -> np.ndarray:

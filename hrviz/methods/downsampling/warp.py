@@ -215,4 +215,7 @@ def samples(grid: WarpGrid, most: int = DOTS) -> Points:
     pixel = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2) + 0.5
     place = grid.places(pixel)
     det = grid.determinant(place[:, 0], place[:, 1])
-    return Points(grid.to_image(pixel), -0.5 * np.log2(np.maximum(np.abs(det), 2.0**-32)))
+    log2 = -0.5 * np.log2(np.maximum(np.abs(det), 2.0**-32))
+    return Points(
+        grid.to_image(pixel), log2, label="magnification", unit="log2 of linear zoom, 0 = uniform"
+    )
