@@ -7,7 +7,7 @@ pictures; AGDN's branch 2 on the warped one, and both together, by the mixed, cu
 grid; and all 128 px patches of the full picture through branch 1, whose most suspicious patch answers.
 `spread` is half of a 95 % interval of the accuracy over pictures.
 
-Compare AGDN with the control, not with its own branch 1: half of the lead over that is the second
+Compare AGDN with the control, not with its own branch 1: most of the lead over that is the second
 branch's further training. Where AGDN does not win: large lesions, which 128 px show well enough; the
 three grids against each other, which differ by less than the spread; and the classifier on both
 branches, which adds nothing to branch 2. A lesion that branch 1's attention misses is not enlarged

@@ -8,7 +8,8 @@ the ring, `peak_on_ring` the share of pictures whose saliency peaks on it.
 Where a warp does not win: end to end at 20 px the thumbnail shows nothing that could be read, so the
 task's loss has no gradient towards zooming in, with the blur trick or without; taught with the truth first,
 or at 32 px, it does. At 32 px, where uniform pictures can be read in part, end to end depends on the seed:
-either it finds the zoom, or it stays at uniform and is as good as uniform.
+either it finds the zoom, or it stays at uniform and is as good as uniform. In so short a training the
+blur trick does harm there too: for half of it the ring cannot be read at any zoom that was found.
 """
 
 from __future__ import annotations

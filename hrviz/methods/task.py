@@ -31,6 +31,7 @@ NEEDS = {
     "vessel segmentation": "artery",
     "lesion classification": "polyp",
     "sign detection": "car",
+    "speed limit": "speed-limit sign",
     "person detection": "person",
 }
 

@@ -54,6 +54,12 @@ def _(result: r.Curve, ax: Axes, base: Any = None) -> None:
     for place, (name, y) in enumerate(result.series.items()):
         style = colour.line_style(name, place, THEME)
         ink = colour.method_colour(name) if _is_method(name) else style.colour
+        if result.bars:
+            step = float(np.diff(result.x).min()) if len(result.x) > 1 else 1.0
+            width = 0.8 * step / len(result.series)
+            offset = (place - (len(result.series) - 1) / 2) * width
+            ax.bar(result.x + offset, y, width, color=ink, label=name)
+            continue
         ax.plot(
             result.x,
             y,

@@ -213,6 +213,9 @@ def _(result: r.Curve, out: go.Figure, look: colour.Theme, base: Any) -> None:
     for place, (name, y) in enumerate(result.series.items()):
         style = colour.line_style(name, place, look)
         ink = colour.method_colour(name) if name in METHODS else style.colour
+        if result.bars:
+            out.add_trace(go.Bar(x=result.x, y=y, name=name, marker_color=ink))
+            continue
         red, green, blue = (round(255 * v) for v in colour.rgb(ink))
         out.add_trace(
             go.Scatter(

@@ -233,3 +233,21 @@ def test_mirrored_grids_invert_too() -> None:
     assert grid.folded().all()
     place = np.random.default_rng(0).random((50, 2))
     np.testing.assert_allclose(grid.inverse(grid.at(place[:, 0], place[:, 1])), place, atol=1e-7)
+
+
+def test_what_is_cropped_has_no_magnification() -> None:
+    y, x = np.linspace(300, 600, 3), np.linspace(200, 500, 3)
+    grid = WarpGrid(np.stack(np.meshgrid(y, x, indexing="ij"), -1), BOX, (30, 30))
+    heat = grid.magnification(64)
+    h, w = heat.values.shape
+    cy, cx = (
+        BOX.y0 + (np.arange(h) + 0.5) * BOX.height / h,
+        BOX.x0 + (np.arange(w) + 0.5) * BOX.width / w,
+    )
+    inside = ((cy > 330) & (cy < 570))[:, None] & ((cx > 240) & (cx < 460))[None]
+    outside = ((cy < 280) | (cy > 620))[:, None] | ((cx < 170) | (cx > 530))[None]
+    assert np.isnan(heat.values[outside]).all()
+    # 300 x 300 px of 1000 x 1600: the linear zoom is the root of the ratio of areas
+    np.testing.assert_allclose(
+        heat.values[inside], 0.5 * np.log2(1000 * 1600 / (300 * 300)), atol=1e-9
+    )

@@ -35,7 +35,7 @@ compared. The trained network is a small stand-in for the paper's ResNet-18
 (`hrviz.nets.saliency.PaperSaliencyNet` has the paper's size), trained with the tissue segmenter through
 this sampler after a warm start towards the truth's density (`hrviz train tissue-saliency`). The
 authors train without a warm start but blur the warped picture at random in the first epochs (the blur
-trick), which makes the network zoom in further; what warm start and blur trick are worth, and where
+trick), which is to make the network zoom in further; what warm start and blur trick are worth, and where
 training by the task's loss alone fails, the Landolt-C experiment shows (`hrviz train landolt`,
 `benchmarks/warps/glyphs.py`).
 """

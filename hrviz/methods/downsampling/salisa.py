@@ -446,7 +446,7 @@ def cost(seen: list[Seen], times: list[int], s: Settings) -> tuple[Curve, str]:
         f"{period:.2f} on average, {heavy / period:.1f} times less than the heavy one on every frame."
     )
     series = {"SALISA": own, "heavy on every frame": np.full(len(own), heavy)}
-    return Curve(np.array(times, float), series, "frame", "GFLOP", tag="predicted"), note
+    return Curve(np.array(times, float), series, "frame", "GFLOP", tag="predicted", bars=True), note
 
 
 @cache

@@ -117,8 +117,9 @@ def inverse_cumulative(line: np.ndarray, share: np.ndarray) -> np.ndarray:
     total = np.concatenate([[0.0], np.cumsum(line, dtype=np.float64)])
     total /= total[-1]
     edges = np.linspace(0, 1, len(total))
-    # equal totals belong to empty bins: the ends of each run suffice for interpolation
-    return np.interp(share, total, edges)
+    # empty bins at either end are cropped alike: interpolation alone would keep the last ones
+    found = np.interp(share, total, edges)
+    return np.minimum(found, edges[np.searchsorted(total, 1.0)])
 
 
 def mix(one: tuple[Array, Array], other: tuple[Array, Array], share: float) -> tuple[Array, Array]:

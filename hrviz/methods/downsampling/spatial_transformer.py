@@ -49,6 +49,7 @@ from hrviz.method import (  # fmt: skip
     UploadedMap,
     method,
 )
+from hrviz.methods import task as tasks
 from hrviz.methods.downsampling import theta
 from hrviz.methods.downsampling.sampler import grid_from_nodes, saliency_nodes
 from hrviz.methods.downsampling.sources import SaliencySource, Strength, adjust, saliency_map
@@ -257,9 +258,8 @@ def spatial_transformer(
 
 
 def _task(view: ImageView, task: str) -> str:
-    """The task itself; for 'automatic' the speed limit where the scene has one, else as for all warps."""
-    road = view.truth is not None and "speed-limit sign" in view.truth.classes.values()
-    return "speed limit" if task == "automatic" and road else task
+    """The task itself; for 'automatic' the one that the image is for."""
+    return tasks.resolve(task, view.truth, among=(*tasks.SEGMENTATIONS, "speed limit"))
 
 
 def _localised(view: ImageView) -> tuple[HeatMap, tuple[float, float, float]]:

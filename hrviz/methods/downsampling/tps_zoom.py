@@ -15,7 +15,8 @@ import numpy as np
 from hrviz.geometry import Box
 from hrviz.methods.downsampling.sampler import saliency_nodes
 from hrviz.methods.downsampling.tps import ThinPlate, lattice
-from hrviz.results import WarpGrid, _around, _rims, interpolation
+from hrviz.results import WarpGrid, interpolation
+from hrviz.results.bilinear import around, rims
 
 SMALL_SHARE = 0.0006  # of the frame's area: objects below it count as small
 SMALL_VALUE, LARGE_VALUE = 1.0, 0.5
@@ -111,8 +112,8 @@ class TpsZoom:
         """
         if not len(boxes):
             return np.zeros((0, 4))
-        rims = self.to_image(_rims(boxes, edge))
-        return _around(rims) if outermost else mean_edges(rims)
+        points = self.to_image(rims(boxes, edge))
+        return around(points) if outermost else mean_edges(points)
 
     def boxes_to_output(self, boxes: np.ndarray, edge: int = EDGE) -> np.ndarray:
         """Boxes (n, 4) of the image in output pixels, by the mean place of each edge; NaN where cropped.
@@ -123,8 +124,8 @@ class TpsZoom:
         if not len(boxes):
             return np.zeros((0, 4))
         nodes = self.grid.nodes.reshape(-1, 2)
-        rims = np.clip(_rims(boxes, edge), nodes.min(0), nodes.max(0))
-        return mean_edges(self.grid.to_output(rims.reshape(-1, 2)).reshape(rims.shape))
+        points = np.clip(rims(boxes, edge), nodes.min(0), nodes.max(0))
+        return mean_edges(self.grid.to_output(points.reshape(-1, 2)).reshape(points.shape))
 
 
 def mean_edges(rims: np.ndarray) -> np.ndarray:
