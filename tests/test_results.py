@@ -45,7 +45,7 @@ def all_results() -> dict[str, r.Result]:
         "Compressed": r.Compressed(np.ones((2, 3, 4)), BOX, 100, 7, r.Picture(RGB, BOX)),
         "Prediction": r.Prediction({"result": 0.5, "arrays": 1.0, "zarr": 2.0}, "um2", {"result": 1.0}, "net"),
         "Prediction numpy": r.Prediction({"iou": np.float32(0.5), "n": np.int64(3)}),
-        "Curve": r.Curve(np.arange(3.0), {"a.b": np.ones(3), "c": np.zeros(3)}, "px", "B", True, "formula"),
+        "Curve": r.Curve(np.arange(3.0), {"a.b": np.ones(3), "c": np.zeros(3)}, "px", "B", True, "formula", True),
         "ReadMap": r.ReadMap(np.array([[0, 0, 10, 10, 0.0], [0, 0, 40, 40, 2]]), 200, 500, 10_000),
         "Cost": r.Cost((r.Quantity("flops", 1e9, "FLOP", "formula", "note"), r.Quantity("seconds", 0.1, "s", "measured"))),
     }  # fmt: skip

@@ -241,7 +241,7 @@ class WarpGrid(Result):
             cy = self.box.y0 + (np.arange(h) + 0.5) * self.box.height / h
             cx = self.box.x0 + (np.arange(w) + 0.5) * self.box.width / w
             centres = np.stack(np.meshgrid(cy, cx, indexing="ij"), -1).reshape(-1, 2)
-            seen = np.isfinite(self.inverse(centres)[:, 0]).reshape(h, w) | (hits > 0)
+            seen = np.isfinite(self.inverse(centres)).all(-1).reshape(h, w) | (hits > 0)
             shown = np.where(seen, shown, np.nan)
         return HeatMap(
             shown, self.box, label="magnification", unit="log2 of linear zoom, 0 = uniform",

@@ -261,3 +261,8 @@ def test_rank_one_saliency_makes_both_grids_the_same() -> None:
     custom = brute_nodes(saliency, 2.0, "reflect", 4)
     for a, b in zip(separable_nodes(saliency, 2.0, "reflect", "sum", (4, 4)), custom, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_empty_bins_at_both_ends_are_cropped_alike() -> None:
+    u = inverse_cumulative(np.array([0.0, 0.0, 1.0, 3.0, 0.0]), np.linspace(0, 1, 5))
+    np.testing.assert_allclose(u, [0.4, 0.6, 0.6 + 0.2 / 3, 0.6 + 0.4 / 3, 0.8])

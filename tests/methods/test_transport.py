@@ -245,7 +245,7 @@ def test_what_is_cropped_has_no_magnification() -> None:
         BOX.x0 + (np.arange(w) + 0.5) * BOX.width / w,
     )
     inside = ((cy > 330) & (cy < 570))[:, None] & ((cx > 240) & (cx < 460))[None]
-    outside = ((cy < 280) | (cy > 620))[:, None] | ((cx < 170) | (cx > 530))[None]
+    outside = ((cy < 270) | (cy > 630))[:, None] | ((cx < 165) | (cx > 535))[None]
     assert np.isnan(heat.values[outside]).all()
     # 300 x 300 px of 1000 x 1600: the linear zoom is the root of the ratio of areas
     np.testing.assert_allclose(
