@@ -93,12 +93,12 @@ def test_apply_as_json_and_to_a_folder(capsys: pytest.CaptureFixture[str], tmp_p
     assert told["method"] == "saliency-sampler"
     assert told["region"] == "50,50,400,300"
     assert told["params"]["boxes"] == [[100, 100, 140, 150], [200, 300, 260, 360]]
-    assert [s["name"] for s in told["steps"]] == ["saliency", "grid", "magnification", "warped"]
+    assert [s["name"] for s in told["steps"]][:4] == ["saliency", "grid", "magnification", "warped"]
     assert all({"name", "type", "summary"} <= set(s) for s in told["steps"])
     assert told["cost"]["flops"]["tag"] == "measured"
     files = {p.name for p in (tmp_path / "deep" / "out").iterdir()}
     assert {"run.json", "01-grid.json", "01-grid.npz", "03-warped.png"} <= files
-    assert len(files) == 1 + 3 * 4
+    assert len(files) == 1 + 3 * len(told["steps"])
     assert (
         json.loads((tmp_path / "deep" / "out" / "run.json").read_text())["steps"] == told["steps"]
     )

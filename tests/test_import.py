@@ -67,7 +67,7 @@ def test_methods_import_no_gui_library_and_no_torch() -> None:
 def test_a_closed_form_run_needs_no_torch_and_no_gui_library() -> None:
     found = fresh(
         "import hrviz\nrun = hrviz.apply('learning-to-zoom', 'scene:tissue?size=600x400', saliency='edges', "
-        "task='none', size=64)\nassert len(run.steps) == 4"
+        "task='none', size=64)\nassert len(run.steps) == 9"
     )
     assert not {"torch", *GUI} & set(found["modules"])
 

@@ -87,7 +87,7 @@ def test_time_moves_in_place_and_is_kept(page, server):
     loaded(page)
     assert viewport(page) == pytest.approx(before, abs=1)
     page.get_by_role("button", name="Try a method here").click()
-    page.get_by_text("No task: there is no tumour").wait_for()
+    page.get_by_text("No trained network is for what this image shows").wait_for()
     page.wait_for_url("**/methods?*image=*")
     # a step that was on its way when Pause was pressed may still have come: at least where it was
     frame = page.get_by_role("slider", name="Time").input_value()
