@@ -20,9 +20,11 @@ FLAGS = [
 ]  # fmt: skip
 SLIDE = "scene%3Atissue%3Fsize%3D100000x100000"
 FILM = "scene%3Acrowd%3Fsize%3D3000x2000%26people%3D300%26frames%3D50%23t%3D12"
+ROAD = "scene%3Aroad%3Fsize%3D1280x960%26seed%3D3000004"
 PICTURES = {
     "explore_light": f"?image={SLIDE}&theme=light",
     "methods_dark": f"methods?image={SLIDE}&theme=dark",
+    "fovea_light": f"methods?image={ROAD}&method=fovea&theme=light",
     "compare_dark": f"compare?image={SLIDE}&theme=dark",
     "film_dark": f"?image={FILM}&theme=dark",
 }

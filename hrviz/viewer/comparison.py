@@ -148,7 +148,7 @@ def _panel(s: Session, method: Method, area: Box, truth: bool) -> None:
     st.html(f'<div class="hv-head">{dot}<b>{method.title}</b>{detail}{badge}</div>')
     key = f"compare-{method.name}"
     data = shell.viewer_data(s, stack, disclaimer="", output=overlays.picture(pictured(steps)))
-    deepzoom(data, f"{key}-viewer", "max(400px, calc(100vh - 320px))", **_linked(f"{key}-viewer"))
+    deepzoom(data, f"{key}-viewer", "max(480px, calc(100vh - 300px))", **_linked(f"{key}-viewer"))
     if slot.error:
         st.html(panels.sentence(slot.error))
     elif slot.busy and slot.job is not None:
