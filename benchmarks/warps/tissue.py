@@ -14,7 +14,8 @@ from hrviz.training.tissue_data import SIDE, slides
 SPAN = 12_000  # px: 3 mm, a region that a network input shows at a downsample of 30 to 125
 SIZES = (96, 192, 384)
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "uniform": ("uniform-downsampling", {}),
+    "uniform": ("uniform-downsampling", {"filter": "mip-mapped"}),
+    "uniform, area filter": ("uniform-downsampling", {"filter": "area"}),
     "learning to zoom, trained": ("saliency-sampler", {"saliency": "trained"}),
     "learning to zoom, edges": ("saliency-sampler", {"saliency": "edges"}),
     "learning to zoom, truth (oracle)": ("saliency-sampler", {"saliency": "truth"}),

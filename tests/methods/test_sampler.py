@@ -478,3 +478,15 @@ def test_fair_sampling_of_a_small_output_averages_beyond_the_coarsest_level() ->
     even = WarpGrid.identity(view.box, (16, 16))
     np.testing.assert_allclose(sample(view, even, "fair"), 127.5 / 255, atol=0.01)
     assert sample(view, even, "as published").std() > 0.2  # four taps alias
+
+
+def test_an_output_finer_than_the_image_reads_its_full_resolution() -> None:
+    """Below one pixel the footprint's level is the finest: bilinear interpolation, no blur."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 9, 3)).astype(np.uint8)
+    view = image_of(pixels).view()
+    grid = WarpGrid.identity(
+        view.box, (15, 17)
+    )  # twice as fine: every second pixel is a source pixel
+    fine = sample(view, grid, "fair")
+    np.testing.assert_allclose(fine[::2, ::2], pixels / 255, atol=1e-6)
+    np.testing.assert_allclose(fine, sample(view, grid, "as published"), atol=1e-6)

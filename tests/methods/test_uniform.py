@@ -66,6 +66,7 @@ def test_antialiased_averages_where_bilinear_aliases() -> None:
     board = np.where((y + x) % 2, 255, 0).astype(np.uint8)
     assert np.abs(shrink(board, 64, "antialiased") - 0.5).max() < 0.01
     assert np.abs(shrink(board, 64, "area") - 0.5).max() < 0.01
+    assert np.abs(shrink(board, 64, "mip-mapped") - 0.5).max() < 0.01
     thin = np.where(x % 4 == 0, 255, 0).astype(np.uint8)  # lines 1 px wide, 4 px apart
     assert shrink(thin, 64, "area").mean() == pytest.approx(0.25, abs=0.01)
     assert shrink(thin, 64, "bilinear").mean() == pytest.approx(0, abs=0.01)
@@ -79,6 +80,18 @@ def test_pixels_read_are_at_most_four_times_the_output_whatever_the_size() -> No
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (2, 3)])
-@pytest.mark.parametrize("filter", ["area", "antialiased", "bilinear"])
+@pytest.mark.parametrize("filter", ["area", "antialiased", "mip-mapped", "bilinear"])
 def test_tiny_images(shape: tuple[int, int], filter: str) -> None:
     np.testing.assert_allclose(shrink(np.full(shape, 51, np.uint8), 64, filter), 0.2, atol=1e-6)
+
+
+def test_mip_mapped_is_the_uniform_picture_of_every_warp() -> None:
+    """The same filter as its rival: what a warp shows beside itself is this baseline."""
+    scene = "scene:tissue?size=2048x1536"
+    own = hrviz.apply("ud", scene, size=200, filter="mip-mapped", task="none")["downsampled"]
+    warp = hrviz.apply("learning-to-zoom", scene, size=200, saliency="edges", task="none")
+    np.testing.assert_array_equal(own.array, warp["uniform"].array)
+    even = hrviz.apply(
+        "learning-to-zoom", scene, size=200, saliency="edges", strength=0, task="none"
+    )
+    np.testing.assert_allclose(even["warped"].array, own.array, atol=1e-5)

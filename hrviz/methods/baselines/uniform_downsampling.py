@@ -5,7 +5,9 @@ output pixel is averaged away, wherever it lies.
 
 Output pixel (i, j) of h x w is a mean over the source around it: 'area' over exactly the H/h x W/w
 pixels it covers, 'antialiased' with a triangle twice as wide, 'bilinear' over the 4 nearest pixels
-of full resolution only, as much published code does, which aliases beyond a factor of 2.
+of full resolution only, as much published code does, which aliases beyond a factor of 2. 'mip-mapped'
+blends the two pyramid levels around the factor, as warps do: what a warp is worth, only a comparison
+through the same filter tells.
 
 Paper: the baseline of every work in the survey (section III-A; Table III compares with it).
 
@@ -24,12 +26,16 @@ import numpy as np
 from hrviz.image import ImageView
 from hrviz.method import Control, OutputPixels, Task, method
 from hrviz.methods import task as tasks
-from hrviz.results import HeatMap, Picture, Step
+from hrviz.methods.downsampling.sampler import sample
+from hrviz.results import HeatMap, Picture, Step, WarpGrid
 
 Filter = Annotated[
-    Literal["area", "antialiased", "bilinear"],
-    Control("How source pixels are weighed. Bilinear without antialiasing aliases: shown because papers use it."),
-]  # fmt: skip
+    Literal["area", "antialiased", "mip-mapped", "bilinear"],
+    Control(
+        "How source pixels are weighed. Mip-mapped is the filter of all warps: compare them with that one. "
+        "Bilinear without antialiasing aliases: shown because papers use it.",
+    ),
+]
 
 
 @method(
@@ -58,7 +64,7 @@ def uniform_downsampling(
         Read at the pyramid level just finer than the output.
     size : int, px
         Longer side of the output; a view smaller than that is not enlarged.
-    filter : {'area', 'antialiased', 'bilinear'}
+    filter : {'area', 'antialiased', 'mip-mapped', 'bilinear'}
     task : str
 
     Yields
@@ -85,6 +91,8 @@ def uniform_downsampling(
         # never enlarged first: that would blur what is only slightly reduced
         finer = max(h, min(2 * h, round(view.height))), max(w, min(2 * w, round(view.width)))
         pixels = _triangle(view.read(finer), (h, w))
+    elif filter == "mip-mapped":
+        pixels = sample(view, WarpGrid.identity(view.box, (h, w)), "fair")
     else:
         y = view.box.y0 + (np.arange(h) + 0.5) * view.height / h
         x = view.box.x0 + (np.arange(w) + 0.5) * view.width / w
