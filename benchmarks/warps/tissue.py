@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from same_budget import regions
 
 from hrviz.errors import HrvizError
-from hrviz.geometry import Box
 from hrviz.run import CACHE, apply
-from hrviz.training.tissue_data import SIDE, slides
 
 SPAN = 12_000  # px: 3 mm, a region that a network input shows at a downsample of 30 to 125
 SIZES = (96, 192, 384)
@@ -28,27 +27,12 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
 COSTS = ("flops", "network_memory", "pixels_read", "seconds")
 
 
-def regions(count: int) -> list[tuple[Any, Box]]:
-    """`count` regions around lesions of slides that no recipe has seen."""
-    rng = np.random.default_rng(5)
-    found = slides("unseen", 4)
-    out = []
-    for i in range(count):
-        slide = found[i % len(found)]
-        boxes, _ = slide.truth.lesions()
-        lesion = boxes[rng.integers(len(boxes))]
-        corner = lesion[:2] - SPAN * (0.2 + 0.6 * rng.random(2))
-        corner = np.clip(corner, 0, SIDE - SPAN).round()
-        out.append((slide, Box(*corner, *(corner + SPAN))))
-    return out
-
-
 def rows(quick: bool) -> list[dict[str, Any]]:
     """One row an arm and size: mean IoU, its paired gain on uniform, recall of small lesions.
 
     The spread is the 95 % interval over regions: of the gain, and for uniform itself of the IoU.
     """
-    chosen = regions(3 if quick else 16)
+    chosen = regions(SPAN, 3 if quick else 16)
     out = []
     even: dict[int, np.ndarray] = {}
     for size in SIZES[:1] if quick else SIZES:
