@@ -61,6 +61,10 @@ def main() -> None:
                 page = browser.new_page(viewport={"width": 1280, "height": 720})
                 page.goto(f"http://127.0.0.1:{port}/{link}")
                 _settle(page, 60)
+                cancel = page.get_by_role("button", name="Cancel")
+                while cancel.count():  # a run is under way
+                    page.wait_for_timeout(500)
+                _settle(page, 20)
                 for button in TRUTH.get(name, ()):
                     page.get_by_role("button", name=button, exact=True).click()
                     _settle(page, 20)
