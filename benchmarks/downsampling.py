@@ -1,12 +1,12 @@
 """What does a warp buy? Task results against output size, for every warp beside uniform and patches.
 
 Each part is one task on scenes that no recipe has seen, judged against their truth: outline of tumour
-(tissue) and of vessels, signs on a road, people in a film of a crowd, the class of an endoscopy
+(tissue) and of vessels, signs on a road, the speed limit, people in a film of a crowd, the class of an endoscopy
 picture, and the Landolt-C task in which saliency is trained anew. Warps and uniform downsampling go
 through the same filter. Every row has its spread (95 % interval over pictures, or over seeds) and what
 it cost: FLOPs (1 MAC = 2), the network's predicted peak memory, stored pixels read, seconds.
 
-    python benchmarks/downsampling.py --parts tissue,vessels,road,crowd,endoscopy,glyphs
+    python benchmarks/downsampling.py --parts tissue,vessels,road,signs,crowd,endoscopy,glyphs
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PARTS = ("tissue", "vessels", "road", "crowd", "endoscopy", "glyphs")
+PARTS = ("tissue", "vessels", "road", "signs", "crowd", "endoscopy", "glyphs")
 KNOWN = ("task", "arm", "size", "images", "seeds", "spread", "flops", "network_memory", "pixels_read", "seconds")  # fmt: skip
 UNITS = {"flops": (1e9, "GFLOP"), "network_memory": (2**20, "MiB"), "pixels_read": (1e6, "Mpx"), "seconds": (1, "s")}  # fmt: skip
 
