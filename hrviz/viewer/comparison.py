@@ -69,12 +69,19 @@ def _methods(s: Session) -> list[str]:
 
 
 def _common(s: Session, names: list[str]) -> tuple[dict[str, Any], bool]:
-    """Parameters that methods share are set once, so that the budget is the same."""
+    """Parameters that methods share are set once, so that the budget is the same.
+
+    Methods may offer other choices for one of a name (whose boxes, whose task): all are offered, and
+    a method that does not know the chosen one keeps its default.
+    """
     found: dict[str, Any] = {}
+    choices: dict[str, list[Any]] = {}
     for name in names:
         for param in METHODS[name].params:
-            if param.name in SHARED and param.name not in found:
-                found[param.name] = param
+            if param.name in SHARED:
+                found.setdefault(param.name, param)
+                known = choices.setdefault(param.name, [])
+                known += [c for c in param.choices if c not in known]
     out = {}
     tuned = s.params.get(s.method, {})
     for name in (n for n in SHARED if n in found):
@@ -85,12 +92,14 @@ def _common(s: Session, names: list[str]) -> tuple[dict[str, Any], bool]:
         start = tuned.get(name, param.default)
         key = f"compare-{name}"
         if param.kind == "choice":
-            out[name] = st.selectbox(param.title, param.choices, index=param.choices.index(start), key=key,
-                                     help=param.control.help, width=144)  # fmt: skip
+            options = choices[name]
+            start = start if start in options else param.default
+            out[name] = st.selectbox(param.title, options, index=options.index(start), width=144,
+                                     key=f"{key}-{'-'.join(options)}", help=param.control.help)  # fmt: skip
         else:
-            options = [128, 256, 384, 512, 768, 1024, 2048]
-            near = min(options, key=lambda v: abs(v - start))
-            out[name] = st.select_slider(f"{param.title} ({param.control.unit})", options, near, key=key,
+            sizes = [128, 256, 384, 512, 768, 1024, 2048]
+            near = min(sizes, key=lambda v: abs(v - start))
+            out[name] = st.select_slider(f"{param.title} ({param.control.unit})", sizes, near, key=key,
                                          help="The same input budget for every method that has one", width=144)  # fmt: skip
     truth = bool(overlays.best_truth(s.image)) and st.toggle("Truth", key="compare-truth")
     return out, truth
@@ -100,7 +109,11 @@ def _run(
     s: Session, method: Method, slot: Live, area: Box, shared: dict[str, Any], ahead: bool
 ) -> bool:
     """Start or follow one method; heavy ones wait for a click. Returns whether it is busy."""
-    params = {p.name: shared[p.name] for p in method.params if p.name in shared}
+    params = {
+        p.name: shared[p.name]
+        for p in method.params
+        if p.name in shared and (p.kind != "choice" or shared[p.name] in p.choices)
+    }
     params = affordable(method, area, EAGER) | params
     if method.name == s.method:
         tuned = s.params.get(method.name, {})

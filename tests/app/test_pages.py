@@ -33,6 +33,26 @@ def test_page_runs_without_exception(name, image, monkeypatch):
     assert not app.exception
 
 
+@pytest.mark.parametrize("picked", [["saliency-sampler", "fovea"], ["fovea", "saliency-sampler"]])
+def test_methods_with_other_choices_are_compared(picked, monkeypatch):
+    """FOVEA's sources of saliency are boxes: what one method does not know, it replaces by its default."""
+    testing = pytest.importorskip("streamlit.testing.v1")
+    monkeypatch.setenv("HRVIZ_IMAGE", "scene:road?size=320x240")
+    app = testing.AppTest.from_file(str(APP / "Home.py"), default_timeout=60)
+    app.query_params.update({"method": "fovea", "p.saliency": "data set"})
+    app.run()
+    app.session_state["compare-methods"] = picked
+    app.switch_page("pages/compare.py").run()
+    assert not app.exception
+    (sources,) = [box for box in app.selectbox if box.label == "Saliency from"]
+    assert {"spectral residual", "data set", "edges"} <= set(sources.options)
+    for source in ("spectral residual", "data set"):
+        (sources,) = [box for box in app.selectbox if box.label == "Saliency from"]
+        sources.set_value(source).run()
+        assert not app.exception
+        assert not [m for m in app.get("html") if "is not allowed" in str(m.proto)]
+
+
 def test_permalink_round_trip():
     params = {"bandwidth": 9.0, "task": "none", "boxes": ((1.0, 2.0, 11.0, 22.0),),
               "strokes": (((1.0, 2.0), (3.0, 4.5)),)}  # fmt: skip
