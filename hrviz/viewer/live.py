@@ -153,10 +153,14 @@ def telling(steps: Mapping[str, Step]) -> str:
     """The step that shows the idea at a glance: a warp's grid, else the first geometric one, else
     the first map.
 
-    A plain partition says less than the map that grows over it.
+    Of several grids the last is the one that warps: those before it are its parts. A plain
+    partition says less than the map that grows over it.
     """
+    grids = [name for name, step in steps.items() if isinstance(step.result, WarpGrid)]
+    if grids:
+        return grids[-1]
     speaking = tuple(kind for kind in GEOMETRIC if kind is not Partition)
-    for kinds in ((WarpGrid,), speaking, MAPS, GEOMETRIC):
+    for kinds in (speaking, MAPS, GEOMETRIC):
         for name, step in steps.items():
             if isinstance(step.result, kinds) and not outputs.on_output(step.result):
                 return name

@@ -182,6 +182,17 @@ def test_the_view_stays_when_only_the_moment_changes():
     assert s.view is None and not s.image.axes
 
 
+def test_of_several_grids_the_one_that_warps_is_shown():
+    import hrviz
+
+    run = hrviz.apply(
+        "agdn", "scene:tissue?size=400x300", saliency="edges", task="none", size=64
+    )  # structured and custom are parts of the mix
+    steps = {step.name: step for step in run.steps}
+    assert list(steps).index("structured grid") < list(steps).index("grid")
+    assert live.telling(steps) == "grid"
+
+
 def test_newest_parameters_win_and_last_result_stays():
     image = gallery.opened("scene:tissue?size=1024x1024")
     method = METHODS["saliency-sampler"]

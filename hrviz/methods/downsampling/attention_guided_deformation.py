@@ -87,7 +87,7 @@ StructuredShare = Annotated[
     Control(
         "How much of the structured grid is in the mix (lambda). 1: straight rows and columns; "
         "0: the free grid of Learning to Zoom.",
-        0.0, 1.0, 0.05,
+        0.0, 1.0, 0.05, title="Structured share",
     ),
 ]  # fmt: skip
 LesionTask = Annotated[
