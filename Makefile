@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 IMAGE ?= scene:tissue?size=100000x100000&seed=7
 PORT ?= 8501
 TESTS ?=
+# processes that share the tests
+JOBS ?= 2
 # the first interpreter that is new enough
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -16,7 +18,7 @@ app: $(VENV)/app.done
 	@$(BIN)/hrviz app "$(IMAGE)" --port $(PORT)
 
 test: system $(VENV)/dev.done
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
 
 # 500 damaged files of every format: about five minutes
 fuzz: system $(VENV)/dev.done

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +59,46 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["QT_QPA_PLATFORM"] = "xcb"
     else:
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
+
+
+# -- tests side by side -------------------------------------------------------------------------
+@pytest.hookimpl(wrapper=True)  # what a wrapper does first, pytest-xdist finds done
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Keep a file's tests in one process, and all that share the app's server.
+
+    `pytest -n 2 --dist loadgroup` hands whole groups to its processes, so that what a module or the
+    app prepares once is prepared once.
+    """
+    for item in items:
+        file = item.path.relative_to(ROOT / "tests") if ROOT in item.path.parents else item.path
+        shared = file.parts[0] == "app" or item.get_closest_marker("browser") is not None
+        # a slow test is a group of its own, so that no process ends with a queue of them
+        name = item.nodeid if item.get_closest_marker("slow") is not None else str(file)
+        item.add_marker(pytest.mark.xdist_group("browser" if shared else name))
+    return (yield)
+
+
+@contextlib.contextmanager
+def _place_beside_others(folder: Path, alone: bool) -> Iterator[None]:
+    """Wait for a place: with the others, or, for a test marked `quiet`, for the machine alone."""
+    with (folder / "queue").open("w") as queue, (folder / "machine").open("w") as machine:
+        # who waits for the machine alone holds the queue meanwhile: else it would wait for ever
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(queue, fcntl.LOCK_UN)
+        yield  # closing the files gives the place up
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let tests that judge by the clock run while no other process runs a test."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return (yield)
+    folder = Path(tempfile.gettempdir()) / f"hrviz-tests-{run}"
+    folder.mkdir(exist_ok=True)
+    with _place_beside_others(folder, item.get_closest_marker("quiet") is not None):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,7 @@ def fresh(code: str) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.quiet
 def test_import_is_quick_and_light() -> None:
     best = min((fresh("import hrviz") for _ in range(3)), key=lambda r: r["seconds"])
     assert best["seconds"] < 0.3

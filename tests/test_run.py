@@ -246,6 +246,7 @@ def test_a_job_in_a_thread() -> None:
     assert running.submit(made(numbers), IMAGE, params={"n": 3}).done  # from the cache
 
 
+@pytest.mark.quiet
 def test_a_job_in_a_thread_is_cancelled_and_reports_errors() -> None:
     job = running.submit(made(numbers), IMAGE, params={"n": 500})
     while not job.steps:

@@ -188,11 +188,11 @@ class Watched:
     errors : Path
         File that gets what the process and its libraries print.
     cpu_seconds : float
-        Of processor time, after which an image counts as hanging.
+        Of processor time, after which an image counts as hanging; may be set between images.
     """
 
     def __init__(self, errors: Path, cpu_seconds: float = CPU_SECONDS) -> None:
-        self._errors, self._cpu_seconds, self._cpu_limit = errors, cpu_seconds, float("inf")
+        self._errors, self.cpu_seconds, self._cpu_limit = errors, cpu_seconds, float("inf")
         self._process: subprocess.Popen[str] | None = None
         self._unread = b""
         # of this process: the other one may be killed before it has tidied up
@@ -262,7 +262,7 @@ class Watched:
         if self._line(120) is None:  # imports, and the seed file
             self.close()
             return Outcome(name, seed, "", f"the seed cannot be made; see {self._errors}", 0, 0)
-        start, self._cpu_limit = time.monotonic(), self._cpu() + self._cpu_seconds
+        start, self._cpu_limit = time.monotonic(), self._cpu() + self.cpu_seconds
         answer = self._line(WALL_SECONDS)
         seconds = time.monotonic() - start
         if answer is None:

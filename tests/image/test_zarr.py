@@ -470,6 +470,7 @@ def test_server_errors(status: int) -> None:
     assert "access is denied (403)" in text if status == 403 else "error 500" in text
 
 
+@pytest.mark.quiet
 def test_silent_server_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     from hrviz.image.readers import zarr_store
 
@@ -512,6 +513,7 @@ assert time.monotonic() - started < 4
 """
 
 
+@pytest.mark.quiet
 def test_server_that_falls_silent_while_reading(tmp_path: Path) -> None:
     """One sentence, soon, for each of many chunks; and nothing left over at exit."""
     rgb(tmp_path / "a.zarr")
@@ -532,6 +534,7 @@ def bare(path: Path, **changes: Any) -> Path:
     return path
 
 
+@pytest.mark.quiet
 def test_a_billion_pixels_a_side(tmp_path: Path) -> None:
     path = bare(tmp_path / "a.zarr", shape=[10**9, 10**9], chunks=[512, 512])
     started = time.monotonic()

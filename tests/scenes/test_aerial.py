@@ -260,6 +260,7 @@ def test_small_objects_of_a_huge_box_are_refused():
     assert set(reader.truth.boxes().classes) <= {5, 6}
 
 
+@pytest.mark.quiet
 def test_the_largest_picture():
     start = time.perf_counter()
     reader = open_scene("scene:aerial?size=200000x200000&seed=11&gsd=1")
@@ -313,6 +314,7 @@ def test_data_set():
     assert image.truth.label == "no airport"
 
 
+@pytest.mark.quiet
 def test_a_block_is_quick():
     reader = open_scene("scene:aerial?seed=4&city=1")
     reader.read(0, 0, 0, 8, 8)  # loads what is kept in memory

@@ -281,6 +281,7 @@ def test_tiny_pictures(size):
     assert len(reader.truth.boxes().boxes) >= reader.truth.label
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("size", ["200000x2000", "20000x200000"])
 def test_largest_pictures(size):
     reader = open_scene(f"scene:crowd?size={size}&people=2000")
@@ -293,6 +294,7 @@ def test_largest_pictures(size):
     assert whole(reader, last).std() > 10
 
 
+@pytest.mark.quiet
 def test_many_people():
     reader = open_scene("scene:crowd?size=24000x16000&people=100000&seed=2")
     start = time.perf_counter()
@@ -301,6 +303,7 @@ def test_many_people():
     assert time.perf_counter() - start < 3
 
 
+@pytest.mark.quiet
 def test_a_block_is_quick():
     reader = open_scene("scene:crowd")
     whole(reader, len(reader.levels) - 1)  # draws the figures that all blocks share

@@ -178,6 +178,7 @@ def test_clutter_is_darker_than_ink():
         assert np.median(a[mask > 0]) > 190
 
 
+@pytest.mark.quiet
 def test_blocks_are_quick_at_any_size():
     reader = open_scene(address(size="100000x100000", clutter=1, largest=0.8))
     for level in (0, 4, len(reader.levels) - 1):

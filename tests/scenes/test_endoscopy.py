@@ -132,6 +132,7 @@ def test_small_and_oblong_images(size):
     reader.truth.boxes()
 
 
+@pytest.mark.quiet
 def test_the_largest_picture():
     start = time.perf_counter()
     reader = open_scene("scene:endoscopy?size=200000x200000&seed=1&lesion=polyp")
@@ -146,6 +147,7 @@ def test_data_set():
     assert not set(train.addresses) & set(dataset("endoscopy", split="unseen", n=8).addresses)
 
 
+@pytest.mark.quiet
 def test_a_block_is_quick():
     reader = open_scene("scene:endoscopy?seed=9&size=4096x4096")
     reader.read(0, 0, 2048, 8, 8)

@@ -133,6 +133,7 @@ def test_no_seams_between_blocks():
         assert step[511] < step.mean() + 5 * step.std() + 0.1, ground
 
 
+@pytest.mark.quiet
 def test_huge_images_stay_quick():
     reader = open_scene(
         address(size="200000x200000", ratio=1e-9, count=100, distractors=1000, background="field")

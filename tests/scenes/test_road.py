@@ -197,6 +197,7 @@ def test_no_seams_between_blocks():
             assert step[511] < near.max() + 0.5, (seed, axis)
 
 
+@pytest.mark.quiet
 def test_blocks_are_quick():
     for size in ("1280x960", "8192x6144", "100000x75000"):
         reader = open_scene(address(size=size, clutter=20))

@@ -230,6 +230,7 @@ def test_tiny_images(size):
     reader.truth.lesions()
 
 
+@pytest.mark.quiet
 def test_far_corner_of_the_largest_slide():
     reader = open_scene("scene:tissue?size=200000x200000&seed=11")
     start = time.perf_counter()

@@ -202,6 +202,7 @@ def test_small_and_oblong_images(size):
     reader.truth.boxes()
 
 
+@pytest.mark.quiet
 def test_the_largest_picture():
     start = time.perf_counter()
     reader = open_scene("scene:vessels?size=200000x200000&seed=1&lesions=300")
@@ -217,6 +218,7 @@ def test_data_set():
     assert train[0].truth.label == "lesions" and train[0].width == 1024
 
 
+@pytest.mark.quiet
 def test_a_block_is_quick():
     reader = open_scene("scene:vessels?seed=9")
     reader.read(0, 0, 2048, 8, 8)

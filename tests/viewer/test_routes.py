@@ -166,6 +166,7 @@ def test_nodelay_reaches_listening_sockets() -> None:
         assert server.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
+@pytest.mark.quiet
 def test_cached_tiles_are_fast(client: TestClient) -> None:
     url = vr.register_image(FakeImage())["url"] + "/0/0_0.jpg"
     client.get(url)

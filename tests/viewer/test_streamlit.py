@@ -56,6 +56,7 @@ def server() -> Iterator[int]:
         process.wait(20)
 
 
+@pytest.mark.quiet
 @pytest.mark.browser
 @pytest.mark.slow
 def test_the_component_in_streamlit(server: int, browser: Any) -> None:
