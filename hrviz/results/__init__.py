@@ -10,17 +10,8 @@ from hrviz.results.bilinear import interpolation
 from hrviz.results.grid import WarpGrid
 from hrviz.results.numbers import Cost, Curve, Prediction, Quantity, ReadMap, Step
 from hrviz.results.pictures import AttentionMap, HeatMap, LabelMap, Picture
-from hrviz.results.shapes import (
-    DECISIONS,
-    Boxes,
-    Compressed,
-    Graph,
-    Node,
-    Partition,
-    Points,
-    TokenPattern,
-    ZoomTree,
-)
+from hrviz.results.shapes import Boxes, Compressed, Graph, Partition, Points, TokenPattern
+from hrviz.results.trees import DECISIONS, Node, ZoomTree
 
 __all__ = [
     "DECISIONS", "TYPES", "AttentionMap", "Boxes", "Compressed", "Cost", "Curve", "Graph", "HeatMap",

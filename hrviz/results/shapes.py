@@ -1,4 +1,4 @@
-"""Shapes on the image: boxes, points, trees, graphs, tokens, partitions, representations."""
+"""Shapes on the image: boxes, points, graphs, tokens, partitions, representations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hrviz.geometry import Box
-from hrviz.results.base import RECORDS, Result, check_box, check_named, finite, require
+from hrviz.results.base import Result, check_box, check_named, finite, require
 
 if TYPE_CHECKING:
     from hrviz.results.pictures import Picture
@@ -79,48 +79,6 @@ class Points(Result):
 
     def summary(self) -> dict[str, Any]:
         return {"count": len(self.points)}
-
-
-DECISIONS = (
-    "processed", "zoomed", "sampled", "skipped by score", "skipped by budget", "suppressed",
-    "memory only",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Node:
-    """One node of a zoom tree: a box looked at with one downsample, and what was decided."""
-
-    id: int
-    parent: int | None
-    box: Box
-    downsample: float
-    decision: str
-    score: float | None = None
-    reason: str = ""
-
-    def __post_init__(self) -> None:
-        require(self.decision in DECISIONS, f"decision {self.decision!r} is none of {DECISIONS}")
-
-
-@dataclass(frozen=True, eq=False)
-class ZoomTree(Result):
-    """Boxes looked at, in the order decided, each under its parent."""
-
-    nodes: tuple[Node, ...]
-
-    def __post_init__(self) -> None:
-        seen: set[int] = set()
-        for node in self.nodes:
-            require(node.id not in seen, f"node {node.id} appears twice")
-            require(
-                node.parent is None or node.parent in seen, f"node {node.id} precedes its parent"
-            )
-            seen.add(node.id)
-
-    def summary(self) -> dict[str, Any]:
-        names = [node.decision for node in self.nodes]
-        return {"nodes": len(names)} | {d: names.count(d) for d in DECISIONS if d in names}
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +175,3 @@ class Compressed(Result):
             "bytes_after": self.bytes_after,
             "ratio": round(self.bytes_before / self.bytes_after, 3),
         }  # fmt: skip
-
-
-RECORDS["Node"] = Node
