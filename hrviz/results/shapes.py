@@ -83,11 +83,15 @@ class Points(Result):
 
 @dataclass(frozen=True, eq=False)
 class Graph(Result):
-    """Nodes on the image joined by edges: nodes (n, 2) as (y, x), edges (m, 2) of node indices."""
+    """Nodes on the image joined by edges: nodes (n, 2) as (y, x), edges (m, 2) of node indices.
+
+    `values` (n,) colour the nodes; `weights` (m,), not negative, are drawn as widths of the edges.
+    """
 
     nodes: np.ndarray
     edges: np.ndarray
     values: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         require(self.nodes.ndim == 2 and self.nodes.shape[1] == 2, "graph nodes are (n, 2)")
@@ -100,9 +104,16 @@ class Graph(Result):
             e.size == 0 or (e.min() >= 0 and e.max() < len(self.nodes)), "edges name real nodes"
         )
         require(self.values is None or self.values.shape == (len(self.nodes),), "one value a node")
+        if self.weights is not None:
+            require(self.weights.shape == (len(e),), "a graph has one weight an edge")
+            finite(self.weights, "weights of a graph")
+            require(not (self.weights < 0).any(), "weights of a graph are not negative")
 
     def summary(self) -> dict[str, Any]:
-        return {"nodes": len(self.nodes), "edges": len(self.edges)}
+        out: dict[str, Any] = {"nodes": len(self.nodes), "edges": len(self.edges)}
+        if self.weights is not None and self.weights.size:
+            out["weight_max"] = float(self.weights.max())
+        return out
 
 
 @dataclass(frozen=True, eq=False)
