@@ -48,7 +48,7 @@ def load_torch() -> None:
     import torch.utils.flop_counter  # noqa: F401
 
 
-def predict_inference(module: nn.Module, shape: tuple[int, ...]) -> int:
+def predict_inference(module: nn.Module, shape: tuple[int, ...], part: str = "forward") -> int:
     """Peak bytes of one forward pass without gradients, at any size, without allocating it.
 
     Parameters
@@ -57,6 +57,8 @@ def predict_inference(module: nn.Module, shape: tuple[int, ...]) -> int:
         Its real parameters are counted, not copied.
     shape : tuple of int
         Of the input batch, float32.
+    part : str
+        Method of the module that is called.
 
     Returns
     -------
@@ -110,5 +112,5 @@ def predict_inference(module: nn.Module, shape: tuple[int, ...]) -> int:
     device = weights[0].device if weights else torch.device("cpu")
     with torch.no_grad(), fake, live:
         batch = torch.empty(shape, device=device)
-        module(batch)
+        (module if part == "forward" else getattr(module, part))(batch)
     return fixed + live.peak

@@ -33,6 +33,9 @@ NEEDS = {
     "sign detection": "car",
     "speed limit": "speed-limit sign",
     "person detection": "person",
+    "cross search": "cross",
+    "cell search": "cell",
+    "digit classification": "digit 3",
 }
 
 

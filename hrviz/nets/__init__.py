@@ -41,8 +41,22 @@ ARCHITECTURES = {
     "tissue-deformation": ("hrviz.nets.deformation", "DeformationNet"),
     "vessel-deformation": ("hrviz.nets.deformation", "DeformationNet"),
     "endoscopy-agdn": ("hrviz.nets.attention_guided", "AttentionGuided"),
+    "gigadet-counts": ("hrviz.nets.patch_generation", "PatchGenerationNet"),
     "landolt-saliency": ("hrviz.nets.landolt", "LandoltSaliency"),
+    "colon-zoom-in": ("hrviz.nets.zoom_in", "ZoomIn"),
+    "colon-zoom-in-resnet": ("hrviz.nets.zoom_in", "ZoomIn"),
     "landolt-classifier": ("hrviz.nets.landolt", "LandoltClassifier"),
+    "patch-drop-policy": ("hrviz.nets.patch_drop", "SmallPolicy"),
+    "patch-drop-classifier": ("hrviz.nets.patch_drop", "PatchClassifier"),
+    "patch-drop-low": ("hrviz.nets.patch_drop", "PatchClassifier"),
+    "needle-graph": ("hrviz.nets.zoom_graph", "ZoomGraph"),
+    "tissue-razn-f32": ("hrviz.nets.razn", "WindowSegmenter"),
+    "tissue-razn-f16": ("hrviz.nets.razn", "WindowSegmenter"),
+    "tissue-razn-f8": ("hrviz.nets.razn", "WindowSegmenter"),
+    "tissue-razn-g32x2": ("hrviz.nets.razn", "ZoomPolicy"),
+    "tissue-razn-g16x2": ("hrviz.nets.razn", "ZoomPolicy"),
+    "tissue-razn-g32x4": ("hrviz.nets.razn", "ZoomPolicy"),
+    "colon-ats": ("hrviz.nets.attention_sampling", "AttentionSampling"),
 }
 
 
@@ -91,29 +105,33 @@ def load(name: str) -> nn.Module:
     return net.to(context.device)
 
 
-def run(name: str, batch: torch.Tensor) -> torch.Tensor:
-    """Run a trained network on a batch `(n, 3, h, w)` in 0..1, counting what it is given."""
+def run(name: str, batch: torch.Tensor, part: str = "forward") -> torch.Tensor:
+    """Run a trained network on a batch `(n, 3, h, w)` in 0..1, counting what it is given.
+
+    `part` is the method of the network that is called, for networks that work in stages.
+    """
     import torch
 
     context = current()
     context.check()
     net = load(name)
     with torch.no_grad():
-        out = net(batch.to(context.device)).cpu()
-    predicted = predicted_memory(name, tuple(batch.shape))
+        call = net if part == "forward" else getattr(net, part)
+        out = call(batch.to(context.device)).cpu()
+    predicted = predicted_memory(name, tuple(batch.shape), part)
     context.counts["network_memory"] = max(context.counts.get("network_memory", 0.0), predicted)
     return out
 
 
 @cache
-def predicted_memory(name: str, shape: tuple[int, ...]) -> int:
+def predicted_memory(name: str, shape: tuple[int, ...], part: str = "forward") -> int:
     """Predicted peak bytes of one inference call of a trained network on a batch of this shape."""
     from torch.utils._python_dispatch import _disable_current_modes
 
     from hrviz.cost.memory import predict_inference
 
     with _disable_current_modes():  # the FLOP counter must not see this second, imaginary pass
-        return predict_inference(_load(name)[0], shape)
+        return predict_inference(_load(name)[0], shape, part)
 
 
 def save(name: str, net: nn.Module, facts: dict[str, Any]) -> None:

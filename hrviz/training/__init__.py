@@ -30,7 +30,20 @@ RECIPES = {
     "tissue-deformation": "hrviz.training.tissue_deformation",
     "vessel-deformation": "hrviz.training.vessel_deformation",
     "endoscopy-agdn": "hrviz.training.endoscopy_agdn",
+    "gigadet-counts": "hrviz.training.gigadet_counts",
     "landolt": "hrviz.training.landolt",
+    "colon-ats": "hrviz.training.colon_ats",
+    "colon-patch-selection": "hrviz.training.colon_patch_selection",
+    "colon-ips": "hrviz.training.colon_ips",
+    "colon-bagnet-9": "hrviz.training.colon_bagnet_9",
+    "colon-bagnet-17": "hrviz.training.colon_bagnet_17",
+    "colon-bagnet-33": "hrviz.training.colon_bagnet_33",
+    "crowd-profile": "hrviz.training.crowd_profile",
+    "colon-zoom-in": "hrviz.training.colon_zoom_in",
+    "colon-zoom-in-resnet": "hrviz.training.colon_zoom_in_resnet",
+    "patch-drop": "hrviz.training.patch_drop",
+    "needle-graph": "hrviz.training.needle_graph",
+    "tissue-razn": "hrviz.training.tissue_razn",
 }
 
 

@@ -50,6 +50,14 @@ SETS = {
         {"train": 600, "held-out": 160, "unseen": 200},
         (500, 500),
     ),
+    "colon": Search(
+        "needle",
+        {"width": 500, "height": 500, "object": "cell", "background": "tissue", "ratio": 0.0016,
+         "count": 20, "distractors": 20, "presence": "half"},
+        ("absent", "present"),
+        {"train": 600, "held-out": 160, "unseen": 200},
+        (500, 500),
+    ),
     "road": Search(
         "road", {"ratio": 0.002, "clutter": 6}, ("none", "50", "70", "80"),
         {"train": 400, "held-out": 120, "unseen": 160}, (960, 1280),

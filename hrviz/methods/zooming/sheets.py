@@ -1,0 +1,63 @@
+"""Contact sheets: small pictures side by side, with a bar for the weight of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hrviz.results import Picture
+
+EDGE = 72  # px of a small picture's side
+GAP, BAR = 4, 6  # px between pictures, and of a weight's bar
+PAPER, INK, FAINT = 0.12, (0.35, 0.69, 1.0), 0.24
+
+
+def _fitted(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Enlarged or thinned to a size by nearest pixels: what is shown are the pixels that are there."""
+    h, w = pixels.shape[:2]
+    rows = np.minimum((np.arange(height) + 0.5) * h / height, h - 1).astype(int)
+    columns = np.minimum((np.arange(width) + 0.5) * w / width, w - 1).astype(int)
+    return np.asarray(pixels[rows][:, columns])
+
+
+def _laid_out(cells: Sequence[np.ndarray], across: int) -> Picture:
+    h, w = cells[0].shape[:2]
+    down = -(-len(cells) // across)
+    out = np.full((down * (h + GAP) - GAP, across * (w + GAP) - GAP, 3), PAPER, np.float32)
+    for k, cell in enumerate(cells):
+        row, column = divmod(k, across)
+        out[row * (h + GAP) : row * (h + GAP) + h, column * (w + GAP) : column * (w + GAP) + w] = (
+            cell
+        )
+    return Picture(out)
+
+
+def sheet(pictures: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> Picture:
+    """Pictures (h, w, 3) in rows, each with a bar as long as its weight (the largest fills it)."""
+    cells = []
+    top = max(weights, default=1.0) if weights else 1.0
+    for k, pixels in enumerate(pictures):
+        cell = _fitted(pixels, EDGE, EDGE).astype(np.float32)
+        if weights is not None:
+            bar = np.full((BAR, EDGE, 3), FAINT, np.float32)
+            bar[1:, : max(1, round(EDGE * max(0.0, weights[k]) / (top or 1.0)))] = INK
+            cell = np.concatenate([cell, bar])
+        cells.append(cell)
+    return _laid_out(cells, int(np.ceil(np.sqrt(len(cells) * 1.5))))
+
+
+def pairs(pictures: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> Picture:
+    """Each picture above its map (h, w), dark to bright from 0 to the map's largest value."""
+    cells = []
+    for pixels, values in zip(pictures, maps, strict=True):
+        h, w = values.shape
+        height = max(24, round(2 * EDGE * h / max(h, w)))
+        width = max(24, round(2 * EDGE * w / max(h, w)))
+        bright = values / max(float(values.max()), 1e-12)
+        shade = np.array(PAPER) + bright[..., None] * (np.array([1.0, 0.85, 0.45]) - PAPER)
+        line = np.full((2, width, 3), PAPER, np.float32)
+        cells.append(np.concatenate([
+            _fitted(pixels, height, width), line, _fitted(shade.astype(np.float32), height, width),
+        ]))  # fmt: skip
+    return _laid_out(cells, len(cells))

@@ -1,0 +1,169 @@
+"""The Zoom-In network: sizes and estimator against the sheet, reads against what was trained on."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hrviz
+from hrviz.errors import HrvizError
+from hrviz.geometry import Box
+from hrviz.methods.zooming import draws, two_stages
+from hrviz.methods.zooming.stages import Stages, memory, paper_location
+
+ALPHA = np.array([0.6, 0.3, 0.1])
+BETA = np.array([[0.7, 0.2, 0.1], [0.5, 0.25, 0.25], [0.1, 0.1, 0.8]])
+F = np.array([[1.0, 2, 3], [-4, 0, 6], [10, 5, -1]])
+TRUTH = 0.76
+
+
+def drawings(n: int):
+    """Every outcome of N draws through both stages, with its probability."""
+    for sequence in itertools.product(range(3), repeat=n):
+        chance = float(np.prod(ALPHA[list(sequence)]))
+        tiles = sorted(set(sequence))
+        ways = [list(draws.sequences(BETA[c], min(sequence.count(c), 3))) for c in tiles]
+        for combination in itertools.product(*ways):
+            p = chance * float(np.prod([q for _, q in combination]))
+            yield np.array(sequence), dict(zip(tiles, (o for o, _ in combination), strict=True)), p
+
+
+def drawing(sequence: np.ndarray, orders: dict[int, tuple[int, ...]]) -> two_stages.Drawing:
+    made = object.__new__(two_stages.Drawing)
+    made.sequence, made.draws = sequence, len(sequence)
+    empty = np.zeros((0, 4))
+    made.tiles = [
+        two_stages.Tile(c, empty, empty, BETA[c], np.array(o), empty, empty, F[c][list(o)][:, None])
+        for c, o in orders.items()
+    ]
+    return made
+
+
+@pytest.mark.parametrize(("n", "variance", "unique"), [(1, 7.2924, 1), (2, 3.3158, 1.54), (3, 2.0196, 1.864)])  # fmt: skip
+def test_both_stages_are_unbiased(n: int, variance: float, unique: float) -> None:
+    found = [(p, float(drawing(s, o).feature()[0]), len(o)) for s, o, p in drawings(n)]
+    p, values, tiles = (np.array(v) for v in zip(*found, strict=True))
+    assert p.sum() == pytest.approx(1)
+    assert p @ values == pytest.approx(TRUTH, abs=1e-12)
+    assert p @ (values - TRUTH) ** 2 == pytest.approx(variance, abs=1e-4)
+    assert p @ tiles == pytest.approx(unique, abs=1e-12)
+
+
+def test_weights_are_the_estimate() -> None:
+    """The weights shown with sub-tiles, times their features, are the estimate."""
+    made = drawing(np.array([0, 1, 0, 1, 0]), {0: (1, 0, 2), 1: (2, 0)})
+    total = sum(w * made.tiles[t].features[k, 0] for w, t, k in made.weights())
+    assert total == pytest.approx(float(made.feature()[0]))
+    assert sum(w for w, _, _ in made.weights()) == pytest.approx(1)
+
+
+def test_gradient_through_both_stages_is_unbiased() -> None:
+    """Expected gradients over every outcome against those of the exact sum; a baseline changes nothing."""
+    torch = pytest.importorskip("torch")
+    from hrviz.training.zoom_in import pool
+
+    first = torch.tensor(np.log(ALPHA), requires_grad=True)
+    second = torch.tensor(np.log(BETA), requires_grad=True)
+    sums = (torch.softmax(second, 1) * torch.tensor(F)).sum(1)
+    exact = torch.autograd.grad((torch.softmax(first, 0) * sums).sum(), (first, second))
+    for baseline in (None, torch.tensor([3.0], dtype=torch.float64)):
+        total: list[Any] = [0.0, 0.0]
+        for sequence, orders, p in drawings(2):
+            tiles = np.array(list(orders))
+            most = max(len(o) for o in orders.values())
+            order = torch.tensor([[*o, *(k for k in range(3) if k not in o)][:most] for o in orders.values()])  # fmt: skip
+            kept = torch.tensor([[k < len(o) for k in range(most)] for o in orders.values()])
+            features = torch.tensor(F)[torch.from_numpy(tiles)].gather(1, order)[..., None]
+            shares = torch.tensor([float((sequence == c).mean()) for c in tiles])
+            out = pool(
+                torch.log_softmax(first, 0)[None], torch.log_softmax(second, 1)[torch.from_numpy(tiles)],
+                np.zeros(len(tiles), int), tiles, order, kept, shares, features, baseline,
+            )  # fmt: skip
+            grads = torch.autograd.grad(out.sum(), (first, second))
+            total = [t + p * g for t, g in zip(total, grads, strict=True)]
+        for found, wanted in zip(total, exact, strict=True):
+            np.testing.assert_allclose(found.detach().numpy(), wanted.detach().numpy(), atol=1e-7)
+
+
+def test_networks_have_the_published_sizes() -> None:
+    torch = pytest.importorskip("torch")
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from hrviz.nets.zoom_in import LeNet, ResNet, ViewAttention
+
+    def size(net: Any) -> int:
+        return sum(p.numel() for p in net.parameters())
+
+    assert [size(ViewAttention()), size(LeNet()), size(ResNet())] == [881, 45_984, 133_296]
+    for net, side, mega in ((LeNet(), 27, 9.27), (LeNet(), 32, 13.82), (LeNet(), 50, 33.75),
+                            (LeNet(), 100, 135.0), (ResNet().eval(), 27, 12.37)):  # fmt: skip
+        with FlopCounterMode(display=False) as counter:
+            out = net(torch.rand(1, 3, side, side))
+        assert counter.get_total_flops() / 2e6 == pytest.approx(mega, abs=0.01)
+        assert float(out.detach().norm()) == pytest.approx(1, abs=1e-5)
+
+
+def test_where_positions_lie() -> None:
+    assert paper_location(np.arange(1, 9), 500, 50).tolist() == [1, 11, 21, 31, 41, 51, 62, 72]
+    with pytest.raises(HrvizError, match="at least 2 pixels"):
+        paper_location(1, 500, 1)
+    stages = Stages(Box(0, 0, 500, 500), 0.1, 0.2, (50, 50), 27)
+    assert stages.view == (50, 50)
+    assert stages.tile_view == (10, 10)
+    assert stages.tiles(np.array([51])).tolist() == [[-10, -10, 40, 40]]
+    inside = stages.subtiles(stages.tiles(np.array([51]))[0], np.arange(100))
+    assert ((inside[:, 2:] - inside[:, :2]) == 27).all()
+    middle = (inside[:, :2] + inside[:, 2:]) / 2
+    assert np.abs(middle.mean(0) - 15).max() <= 0.5
+    corner = Stages(Box(0, 0, 500, 500), 0.1, 0.2, (50, 50), 27, "paper")
+    assert np.abs(corner.tiles(np.array([0]))[0] - [-25, -25, 25, 25]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("sides", "first", "second", "draws_", "subtile", "one", "two"),
+    [((500, 500), 0.1, 0.2, 10, 27, 17_290, 10_290), ((1024, 1024), 0.25, 0.5, 30, 32, 292_864, 342_016),
+     ((45_056, 35_840), 0.03125, 0.125, 100, 50, 25_481_360, 3_058_960)],
+)  # fmt: skip
+def test_memory_formulas(sides, first, second, draws_, subtile, one, two) -> None:
+    """The sheet's numbers; for the second set the paper's formula says more than one stage."""
+    tile = tuple(round(first * s) for s in sides)
+    found = memory(Stages(Box(0, 0, *sides), first, second, tile, subtile), draws_, draws_ / 2)
+    assert [found["one_stage"], found["all_tiles"]] == [one, two]
+    if subtile == 32:
+        assert found["tile_by_tile"] == 112_640
+
+
+def run(address: str, **params: Any) -> Any:
+    return hrviz.apply("zoom-in", address, **params)
+
+
+def test_costs_add_up_to_the_reads() -> None:
+    for params in ({"task": "none"}, {"task": "none", "saliency": "truth", "draws": 30, "mapping": "paper"}):  # fmt: skip
+        found = run("scene:tissue?size=3000x2000&tumour=0.2", **params)
+        assert found["tree"].pixels == found.reads.pixels_requested
+        assert found["tree"].summary()["depth"] == 2
+
+
+def test_a_huge_slide_within_few_reads() -> None:
+    found = run("scene:tissue?size=200000x100000", task="none", draws=20)
+    assert found.reads.pixels_requested < 2**25
+    assert found["tree"].totals()["share_of_exhaustive"] < 2e-3
+
+
+def test_constant_and_tiny_regions() -> None:
+    for address in ("scene:needle?size=64x64&background=plain&count=0&distractors=0", "scene:tissue?size=3x2"):  # fmt: skip
+        found = run(address, task="none")
+        assert found["attention"].values.min() >= 0
+    with pytest.raises(HrvizError, match="lower first scale"):
+        run("scene:tissue?size=200000x100000", task="none", first=0.05)
+
+
+def test_more_draws_than_subtiles() -> None:
+    """One position a tile: drawn many times, it is read once."""
+    found = run(
+        "scene:tissue?size=300x200", task="none", first=0.005, second=0.01, tile=64, draws=50
+    )
+    assert found["tree"].summary()["sampled"] == found["tree"].summary()["zoomed"] - 1
