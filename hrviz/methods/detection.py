@@ -200,13 +200,13 @@ def match(
     mine = truth.labels == kind
     true = truth.boxes[mine]
     inside = _inside(true, sides) & ~truth.ignored[mine]
-    common = iou(boxes, true)
     hit, judged = np.zeros(len(boxes), bool), np.ones(len(boxes), bool)
     free = np.ones(len(true), bool)
     for k in np.argsort(-scores, kind="stable"):
-        near = np.flatnonzero(free & (common[k] >= threshold))
+        common = iou(boxes[k : k + 1], true)[0]  # a row at a time: crowds have 100,000 people
+        near = np.flatnonzero(free & (common >= threshold))
         if len(near):
-            best = near[np.lexsort((common[k][near], inside[near]))[-1]]
+            best = near[np.lexsort((common[near], inside[near]))[-1]]
             free[best] = False
             hit[k] = judged[k] = inside[best]
         else:

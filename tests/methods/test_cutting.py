@@ -11,12 +11,15 @@ from fake_images import image_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hrviz.boxes import areas
 from hrviz.context import Context
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.image import Image
+from hrviz.methods.baselines import canvas, patch_detection
 from hrviz.methods.baselines import cutting_into_patches as cutting
 from hrviz.methods.baselines.cutting_into_patches import Plan, suppress
+from hrviz.methods.detection import Found
 from hrviz.results import Step
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
@@ -135,7 +138,7 @@ def noise(h: int, w: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("halo", [0, 8, 17, 64])
 @pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5])
-@pytest.mark.parametrize("aggregation", ["mean", "maximum"])
+@pytest.mark.parametrize("aggregation", ["mean", "maximum", "hann"])
 def test_of_a_pointwise_network_the_whole_map_is_the_whole_image_answer(
     fake: list, halo: int, overlap: float, aggregation: str
 ) -> None:
@@ -187,12 +190,18 @@ def direct(
         stack[k, rows, columns] = answer
     if how == "mean":
         return np.nanmean(stack, 0)
+    if how == "hann":
+        line = np.array([np.sin(np.pi * (k + 0.5) / 32) ** 2 for k in range(32)])
+        weights = np.zeros(stack.shape)
+        for k, (rows, columns, _) in enumerate(answers):
+            weights[k, rows, columns] = np.outer(line, line)
+        return np.nansum(weights * stack, 0) / weights.sum(0)
     if how == "maximum":
         return np.nanmax(stack, 0)
     return np.nanmean(np.where(np.isnan(stack), np.nan, stack > 0.5), 0)
 
 
-@pytest.mark.parametrize("how", ["mean", "maximum", "majority"])
+@pytest.mark.parametrize("how", ["mean", "maximum", "majority", "hann"])
 def test_overlapping_answers_are_aggregated_as_said(
     how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,17 +230,19 @@ def test_overlapping_answers_are_aggregated_as_said(
 def test_the_sum_counts_overlaps_twice_and_nothing_outside_the_region(fake: list) -> None:
     white = np.full((256, 256, 3), 255, np.uint8)
     view = image_of(white).view()
-    once = steps_of(view, patch=64, aggregation="sum")["total"].result.values["tumour area"]
-    assert once == 256 * 256
+    once = steps_of(view, patch=64, aggregation="sum")["total"].result.values
+    assert set(once.values()) == {256 * 256}
     plan = Plan.of(view, 64, 1, 0.5)
     twice = steps_of(view, patch=64, overlap=0.5, aggregation="sum")["total"].result
     assert twice.values["tumour area"] == len(plan.boxes) * 64 * 64
+    assert twice.values["tumour area, each pixel once"] == 256 * 256
     assert twice.unit == "px"
     # a region smaller than a patch: the patch sees beyond it, the sum does not count that
     small = image_of(white, pixel_size=0.5).view((10, 10, 40, 61))
     total = steps_of(small, patch=64, aggregation="sum")["total"].result
     assert total.unit == "um2"
     assert total.values["tumour area"] == pytest.approx(30 * 51 * 0.25)
+    assert total.values["tumour area, each pixel once"] == pytest.approx(30 * 51 * 0.25)
     boxes = steps_of(small, patch=64, aggregation="boxes")["boxes"].result.boxes
     np.testing.assert_allclose(boxes, [[10, 10, 40, 61]])
 
@@ -254,19 +265,20 @@ def test_a_halo_gives_the_context_that_seams_lack(monkeypatch: pytest.MonkeyPatc
         assert bool(error > 1e-3) is seams, (halo, error)
 
 
+@pytest.mark.parametrize("aggregation", ["mean", "hann"])
 def test_the_map_on_disk_is_the_map_in_memory(
-    fake: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aggregation: str
 ) -> None:
     array = noise(300, 410)
     runs = []
     for limit in (2**20, 10):
-        monkeypatch.setattr(cutting, "MEMORY_CANVAS", limit)
+        monkeypatch.setattr(canvas, "MEMORY_CANVAS", limit)
         steps = steps_of(
             image_of(array).view(),
             Context(folder=tmp_path),
             patch=64,
             overlap=0.4,
-            aggregation="mean",
+            aggregation=aggregation,
         )
         runs.append(steps["prediction"].result)
     memory, disk = runs
@@ -304,3 +316,207 @@ def test_earlier_maps_do_not_change_under_the_viewer(fake: list) -> None:
     known = [int(np.isfinite(s.result.values).sum()) for s in maps]
     assert known == [32 * 32 * 4 * k for k in range(1, 5)]
     assert [s.progress for s in maps] == [0.25, 0.5, 0.75, 1.0]
+
+
+# ------------------------------------------------------------------ weights, seams, the tree
+def test_hann_weights_are_a_partition_of_unity_at_half_overlap_and_never_zero() -> None:
+    window = canvas.hann(32, 48)
+    assert window.min() > 0
+    total = np.zeros((64, 96))
+    for y in (0, 16, 32):
+        for x in (0, 24, 48):
+            total[y : y + 32, x : x + 48] += window
+    np.testing.assert_allclose(total[16:48, 24:72], 1, atol=1e-6)
+
+
+def near(batch: np.ndarray, task: str = "") -> np.ndarray:
+    """A network that looks 8 px around."""
+    from scipy import ndimage
+
+    return pointwise(ndimage.uniform_filter(batch[..., 0], (0, 17, 17), mode="nearest")[..., None])
+
+
+def test_the_seam_error_is_the_difference_and_ends_where_the_network_stops_looking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hrviz.methods.task.segment", near)
+    array = noise(256, 256)
+    view = image_of(array).view()
+    steps = steps_of(view, patch=64, seam_map=True)
+    error, curve = steps["seam error"].result, steps["error by distance"].result
+    whole = near(array[None].astype(np.float32) / 255)[0]
+    np.testing.assert_allclose(
+        error.values, np.abs(steps["prediction"].result.values - whole), atol=1e-6
+    )
+    far, close = curve.x > 10, curve.x < 8
+    assert curve.series["mean error"][far].max() < 1e-6 < curve.series["mean error"][close].min()
+    assert steps["tree"].result.pixels == view.reads.pixels_requested, "comparing is not counted"
+    clean = steps_of(image_of(array).view(), patch=64, seam_map=True, halo=8)["seam error"].result
+    assert clean.values[8:-8, 8:-8].max() < 1e-6
+    alone = steps_of(image_of(noise(50, 40)).view(), patch=64, seam_map=True)
+    assert "error by distance" not in alone, "a single patch has no seams"
+
+
+def test_a_seam_error_that_cannot_be_afforded_is_refused(fake: list) -> None:
+    view = image_of(np.zeros((10, 10, 3), np.uint8)).view()
+    view.box = Box(0, 0, 3000, 3000)
+    with pytest.raises(HrvizError, match=r"at most 4 Mpx.*choose"):
+        steps_of(view, patch=1024, seam_map=True)
+
+
+@pytest.mark.parametrize("task", ["tumour segmentation", "none"])
+@pytest.mark.parametrize("halo", [0, 24])
+def test_the_trees_costs_are_the_reads(fake: list, task: str, halo: int) -> None:
+    view = image_of(noise(300, 410)).view((10, 20, 290, 400))
+    steps = steps_of(view, patch=96, overlap=0.25, halo=halo, task=task)
+    tree = steps["tree"].result
+    assert tree.pixels == view.reads.pixels_requested
+    plan = Plan.of(view, 96, 1, 0.25, whole=1 if task == "none" else 2)
+    assert len(tree.nodes) == 1 + len(plan.boxes)
+    assert tree.calls == (0 if task == "none" else len(plan.boxes))
+    assert sum(f"{s:.0%}" in n.reason for s in plan.grid.shared for n in tree.nodes[1:2]) >= 1
+
+
+def test_two_hundred_thousand_patches_have_a_tree_of_one_node() -> None:
+    view = Image.view(image_of(np.zeros((300, 300, 3), np.uint8)))
+    view.box = Box(0, 0, 100_000, 125_000)
+    steps = steps_of(view, patch=256, task="none", downsample=1)
+    tree = steps["tree"].result
+    assert len(steps["partition"].result.boxes) > 190_000
+    assert len(tree.nodes) == 1
+    assert "more than the 2,000" in steps["tree"].note
+    assert tree.exhaustive_calls == len(steps["partition"].result.boxes)
+
+
+# ------------------------------------------------------------------ detection
+CROWD = "scene:crowd?size=900x600&people=60"
+
+
+class Oracle:
+    """Knows everybody, and finds in a patch what lies there with the share `least`, cut to it."""
+
+    def __init__(self, view: Any) -> None:
+        from hrviz.methods.detection import wanted
+
+        true = wanted(view, ("person",))
+        self.boxes = true.boxes[~true.ignored]
+        self.seen: list[tuple[int, int]] = []
+        self.least = 0.5
+
+    def install(self, monkeypatch: pytest.MonkeyPatch, view: Any) -> None:
+        reading = type(view).read
+        last: list[Any] = []
+
+        def read(own: Any, size: tuple[int, int], box: Any = None) -> np.ndarray:
+            last[:] = [Box(*(own.box if box is None else box)), size]
+            return reading(own, size, box)
+
+        def detect(network: str, pixels: np.ndarray) -> Found:
+            box, size = last
+            self.seen.append(size)
+            cut = self.boxes.clip([box.y0, box.x0] * 2, [box.y1, box.x1] * 2)
+            share = areas(cut) / areas(self.boxes)
+            kept = share >= self.least
+            scale = np.tile((size[0] / box.height, size[1] / box.width), 2)
+            local = (cut[kept] - np.tile(box[:2], 2)) * scale
+            return Found(local, 0.4 + 0.5 * share[kept], np.zeros(int(kept.sum()), np.int64))
+
+        monkeypatch.setattr(type(view), "read", read)
+        monkeypatch.setattr(patch_detection, "detect", detect)
+
+
+@pytest.fixture
+def crowd(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Oracle]:
+    import hrviz
+
+    view = hrviz.open(CROWD).view()
+    oracle = Oracle(view)
+    oracle.install(monkeypatch, view)
+    return view, oracle
+
+
+def test_objects_of_overlapping_patches_are_counted_twice_and_the_cures(
+    crowd: tuple[Any, Oracle],
+) -> None:
+    view, oracle = crowd
+    steps = steps_of(view, patch=256, overlap=0.5, task="person detection", whole=False)
+    told = steps["count"].result.values
+    plan = Plan.of(view, 256, 1, 0.5, whole=1)
+    twice = 0
+    once = 0
+    for k, tile in enumerate(plan.boxes):
+        cut = oracle.boxes.clip(np.tile(tile[:2], 2), np.tile(np.minimum(tile[2:], (600, 900)), 2))
+        found = cut[areas(cut) / areas(oracle.boxes) >= 0.5]
+        twice += len(found)
+        middle = (found[:, :2] + found[:, 2:]) / 2
+        own = plan.grid.own[k]
+        once += int(((middle >= own[:2]) & (middle < own[2:])).all(1).sum())
+    assert told["summed over patches"] == twice > 1.5 * len(oracle.boxes)
+    assert told["by the patch that owns the centre"] == once
+    assert once == pytest.approx(len(oracle.boxes), rel=0.05)  # cut boxes have shifted centres
+    assert set(steps["count"].result.truth.values()) == {len(oracle.boxes)}
+    assert steps["tree"].result.pixels == view.reads.pixels_requested
+    assert [n.score for n in steps["tree"].result.nodes[1:]] == [float(n.tag) for n in steps["tree"].result.nodes[1:]]  # fmt: skip
+    assert sum(n.score for n in steps["tree"].result.nodes[1:]) == twice
+
+
+def test_cut_objects_are_found_less_often_than_whole_ones(crowd: tuple[Any, Oracle]) -> None:
+    """At a seam no patch sees enough of an object to know it; overlap cures it."""
+    view, oracle = crowd
+    oracle.least = 0.8
+    steps = steps_of(view, patch=128, task="person detection", whole=False, metric="IOU", nms=0.95)
+    told = steps["seams"].result.values
+    tiles = Plan.of(view, 128, 1, 0.0, whole=1).grid.boxes
+    whole = [
+        any((b[:2] >= t[:2]).all() and (b[2:] <= t[2:]).all() for t in tiles) for b in oracle.boxes
+    ]
+    assert told["whole_objects"] == sum(whole)
+    assert told["cut_objects"] == len(whole) - sum(whole) > 5
+    assert told["whole_recall"] == 1 > told["cut_recall"]
+    assert len(steps["cut objects"].result.boxes) == told["cut_objects"]
+    assert steps_of(view, patch=256, overlap=0.5, task="person detection", whole=False)[
+        "seams"
+    ].result.values["cut_objects"] < told["cut_objects"]  # fmt: skip
+
+
+def test_a_halo_sees_what_lies_beyond_and_leaves_it_to_the_neighbour(
+    crowd: tuple[Any, Oracle],
+) -> None:
+    view, oracle = crowd
+    view = view.image.view((88, 132, 600, 900))  # 2 x 3 patches: none is moved back
+    steps = steps_of(
+        view, patch=256, halo=128, task="person detection", whole=False, metric="IOU", nms=0.95
+    )
+    found = steps["patch boxes"].result.boxes
+    low, high = view.box[:2], view.box[2:]
+    inside = ((oracle.boxes[:, :2] >= low) & (oracle.boxes[:, 2:] <= high)).all(1)
+    assert inside.sum() > 30
+    for box in oracle.boxes[inside]:
+        assert (np.abs(found - box).max(1) < 1e-6).sum() == 1, "whole, and once"
+
+
+def test_one_more_pass_sees_the_whole_region_at_a_patchs_size(crowd: tuple[Any, Oracle]) -> None:
+    view, oracle = crowd
+    steps = steps_of(view, patch=128, overlap=0.2, task="person detection")
+    assert oracle.seen[-1] == (85, 128)
+    tree = steps["tree"].result
+    assert tree.calls == len(oracle.seen)
+    assert tree.nodes[0].calls == 1
+    assert tree.pixels == view.reads.pixels_requested
+    oracle.seen.clear()
+    small = view.image.view((0, 0, 100, 90))
+    assert "prediction" in steps_of(small, patch=128, task="person detection")
+    assert oracle.seen == [(100, 90)], "one clipped slice, and no second pass"
+
+
+def test_automatic_slices_and_a_scene_without_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = image_of(noise(1080, 1920)).view()
+    nothing = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+    seen: list[tuple[int, ...]] = []
+    monkeypatch.setattr(
+        patch_detection, "detect", lambda network, pixels: seen.append(pixels.shape) or nothing
+    )
+    steps = steps_of(view, slices="automatic", task="person detection")
+    assert seen[:-1] == [(1080, 960, 3)] * 6
+    assert steps["count"].result.values["after merging"] == 0
+    assert "seams" not in steps, "no truth, nothing to be judged"

@@ -4,41 +4,63 @@ The region is cut into squares that fit the memory one by one, the network sees 
 detail, and the answers are put together. Memory stays small; time and pixels read grow with the
 area, and no patch knows what lies beyond its border unless it is given a halo.
 
-A patch of P x P pixels at downsample d covers dP x dP of level 0; patches start every
-P (1 - overlap) pixels (rounded down to whole pixels of the answer), the last ones moved back
-inside the region. Each is read with a halo of h pixels around it that the network sees and the
-answer drops. Where patches overlap, answers are aggregated: per pixel by mean, maximum or majority
-of votes; as a sum of per-patch areas (which counts overlaps twice, as summing counts does); or as
-boxes merged by non-maximum suppression.
+A patch of P x P pixels at downsample d covers dP x dP of level 0 and repeats int(o P) of its pixels
+from the one before (for maps, patches start at whole pixels of the answer); the last ones are moved
+back inside the region. Each is read with a halo of h pixels around it that the network sees and the
+answer drops. Where patches overlap, answers are aggregated: per pixel by mean, maximum, majority of
+votes or a mean weighted by a Hann window; as a sum of per-patch areas (which counts overlaps twice, as
+summing counts does, unless each patch counts only its own part); or as boxes merged by their overlap.
 
-Paper: the baseline of section III-B; for merging boxes, Akyon et al. (SAHI), ICIP 2022.
+Objects are detected patch by patch and merged as SAHI does: GreedyNMM with intersection over the
+smaller box of at least 0.5, and one more pass over the whole region, shrunk to a patch's size, for
+what is larger than a patch.
+
+Paper: the baseline of section III-B; for slicing and merging boxes, Akyon et al. (SAHI), ICIP 2022.
 
 Notes
 -----
 The map of a large region is a Zarr canvas on disk that grows from where the user looks; memory is
-bounded by a batch. Boxes are connected components of each patch's tumour above one half, scored by
-their mean probability.
+bounded by a batch. Boxes of a segmentation are connected components of each patch's target above one
+half, scored by their mean probability.
+
+Detections are the bundled detectors' (`hrviz.nets.detector`), not those of SAHI's benchmarks. Its
+automatic slices follow the picture's size alone; on gigapixel pictures they are larger than a network
+can take, which is refused. Where the published code compares a grown box with > and all else with >=,
+>= is taken throughout. The tree is flat: all patches under one root, which stands for all of them when
+they are more than 2,000.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
+from hrviz.boxes import suppress
 from hrviz.context import current, spread
-from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.image import ImageView
-from hrviz.method import Control, Task, method
+from hrviz.method import Control, method
+from hrviz.methods import detection
 from hrviz.methods import task as tasks
-from hrviz.results import Boxes, HeatMap, Partition, Picture, Prediction, Step
+from hrviz.methods.baselines import patch_detection
+from hrviz.methods.baselines.canvas import Canvas, components
+from hrviz.methods.baselines.merging import Merge, Metric, merge
+from hrviz.methods.baselines.seam_error import seam_error, whole_answer, whole_size
+from hrviz.methods.baselines.slicing import Plan
+from hrviz.results import Boxes, Node, Partition, Picture, Prediction, Step, ZoomTree
+
+__all__ = ["Canvas", "Plan", "cutting_into_patches", "suppress"]
 
 PatchPixels = Annotated[
     int,
     Control("Side of a patch as the network sees it. Up: more context, more memory, fewer patches.",
-            64, 1024, 32, unit="px", title="Patch size"),
+            64, 1024, 32, unit="px", title="Patch size", when=(("slices", ("by patch size",)),)),
+]  # fmt: skip
+Slices = Annotated[
+    Literal["by patch size", "automatic"],
+    Control("Automatic takes SAHI's rule: 1 x 2 to 4 x 8 large slices with their own overlap, by the "
+            "region's size.", basic=False),
 ]  # fmt: skip
 Downsample = Annotated[
     Literal[1, 2, 4, 8, 16, 32],
@@ -46,7 +68,7 @@ Downsample = Annotated[
 ]
 Overlap = Annotated[
     float, Control("Share of a patch that the next one repeats. Up: fewer cut objects, more work.",
-                   0.0, 0.75, 0.05),
+                   0.0, 0.75, 0.05, when=(("slices", ("by patch size",)),)),
 ]  # fmt: skip
 Halo = Annotated[
     int,
@@ -57,19 +79,51 @@ Batch = Annotated[
     int, Control("Patches in one network call. Up: more memory, hardly slower.", 1, 64, 1,
                  unit="patches", basic=False),
 ]  # fmt: skip
+_MAPS = (("task", ("automatic", *tasks.SEGMENTATIONS)),)
 Aggregation = Annotated[
-    Literal["mean", "maximum", "majority", "sum", "boxes"],
-    Control("How the answers of patches become one answer."),
-]
+    Literal["mean", "hann", "maximum", "majority", "sum", "boxes"],
+    Control("How the maps of patches become one answer; Hann trusts the middle of a patch, not its rim.",
+            when=_MAPS),
+]  # fmt: skip
+_BOXES = (("task", ("automatic", *detection.DETECTORS, *tasks.SEGMENTATIONS)),)
+MergeBoxes = Annotated[
+    Merge,
+    Control("How boxes of one object become one: grown over direct matches, over matches of matches too, or "
+            "all but the best dropped.", basic=False, title="Merge boxes by", when=_BOXES),
+]  # fmt: skip
+Matching = Annotated[
+    Metric,
+    Control("Overlap as a share of the smaller box (IOS) also joins a cut part with its whole; of the union "
+            "(IOU) it does not.", basic=False, title="Match by", when=_BOXES),
+]  # fmt: skip
 Suppression = Annotated[
     float,
-    Control("Intersection over union above which the lower of two boxes is dropped. Up: more boxes stay.",
-            0.05, 0.95, 0.05, basic=False, title="NMS threshold", when=(("aggregation", ("boxes",)),)),
+    Control("Overlap from which two boxes are one object. Up: more boxes stay.",
+            0.05, 0.95, 0.05, basic=False, title="Match threshold", when=_BOXES),
+]  # fmt: skip
+WholePass = Annotated[
+    bool,
+    Control("Detect once more in the whole region, shrunk to a patch's size: finds what is larger than a "
+            "patch.", basic=False, title="Whole region too",
+            when=(("task", ("automatic", *detection.DETECTORS)),)),
+]  # fmt: skip
+SeamError = Annotated[
+    bool,
+    Control("Run the network on the whole region as well (at most 4 Mpx) and show where patches differ.",
+            basic=False, when=_MAPS),
+]  # fmt: skip
+PatchTask = Annotated[
+    Literal[
+        "automatic", "tumour segmentation", "vessel segmentation", "person detection",
+        "sign detection", "none",
+    ],
+    Control("The network that sees the patches; automatic takes the one that the image is for.",
+            title="Task network"),
 ]  # fmt: skip
 
-MAX_PATCHES = 200_000
-MEMORY_CANVAS = 2**20  # pixels; larger maps go to disk
 SHEET = 9  # patches shown on the contact sheet
+MOST_NODES = 2000  # of the tree
+MOST_YIELDS = 200  # of boxes while they grow
 
 
 @method(
@@ -78,7 +132,7 @@ SHEET = 9  # patches shown on the contact sheet
     paper="the baseline throughout the survey; boxes: Akyon et al. (SAHI), ICIP 2022",
     aliases=("cip", "patches", "tiling"),
     equation=r"\begin{aligned} \hat y &= \operatorname{agg}_{k}\; f\!\left(I[\,\mathrm{box}_k \oplus h\,]\right) \\"
-    r"K_y &= \left\lceil \frac{H/d - P}{P(1-o)} + 1 \right\rceil, \; K_x \text{ alike} \end{aligned}",
+    r"K_y &= \left\lceil \frac{H/d - o}{P - o} \right\rceil, \; K_x \text{ alike},\; o = \lfloor rP \rfloor \end{aligned}",
     use_when="Detail decides, time is no concern, and nothing needs to be known beyond a patch.",
     avoid_when="The image is so large that every patch cannot be afforded, or context decides.",
     network=lambda params: params["task"] != "none",
@@ -88,13 +142,18 @@ def cutting_into_patches(
     view: ImageView,
     *,
     patch: PatchPixels = 512,
+    slices: Slices = "by patch size",
     downsample: Downsample = 2,
     overlap: Overlap = 0.0,
     halo: Halo = 0,
     aggregation: Aggregation = "mean",
+    merge_boxes: MergeBoxes = "GreedyNMM",
+    metric: Matching = "IOS",
     nms: Suppression = 0.5,
+    whole: WholePass = True,
+    seam_map: SeamError = False,
     batch: Batch = 4,
-    task: Task = "automatic",
+    task: PatchTask = "automatic",
 ) -> Iterator[Step]:
     """Cut `view` into patches, run the task network on each, put the answers together.
 
@@ -103,15 +162,25 @@ def cutting_into_patches(
     view : ImageView
     patch : int, px
         Side of a patch at `downsample`.
+    slices : {'by patch size', 'automatic'}
+        Automatic: SAHI's slices and overlap by the region's size.
     downsample : int
         Level-0 pixels per patch pixel.
     overlap : float
         Share of a patch repeated by the next.
     halo : int, px
         Context around a patch, at `downsample`.
-    aggregation : {'mean', 'maximum', 'majority', 'sum', 'boxes'}
+    aggregation : {'mean', 'hann', 'maximum', 'majority', 'sum', 'boxes'}
+        Of a segmentation's maps.
+    merge_boxes : {'GreedyNMM', 'NMM', 'NMS'}
+    metric : {'IOS', 'IOU'}
     nms : float
-        IoU above which the lower-scored of two boxes is suppressed.
+        Overlap (>=) from which two boxes are one object's.
+    whole : bool
+        Detect in the whole region, shrunk to a patch's longer side, as well, where there are several
+        patches.
+    seam_map : bool
+        Compare a segmentation with the network's answer to the whole region.
     batch : int
     task : str
 
@@ -121,19 +190,29 @@ def cutting_into_patches(
         The patches on the image.
     patches : Picture
         The first of them, as the network sees them.
-    prediction : HeatMap
-        Grows batch by batch, those nearest to the user's focus first.
+    prediction : HeatMap or Boxes
+        Grows batch by batch, those nearest to the user's focus first; boxes are merged at the end.
+    tree : ZoomTree
+        All patches under one root, with what each read.
     boxes : Boxes
         With aggregation 'boxes'.
     total : Prediction
-        With aggregation 'sum': the target's area as the sum over patches.
+        With aggregation 'sum': the target's area as the sum over patches, and each pixel once.
+    seam error, error by distance : HeatMap, Curve
+        With `seam_map`.
+    patch boxes : Boxes
+        What was found before merging.
+    count : Prediction
+        Objects summed over patches, counted by the patch that owns their centre, and merged.
+    cut objects, seams : Boxes, Prediction
+        True objects that no patch holds whole; how many of them are found, beside the others.
     score : Prediction
         Where the image has truth.
 
     Raises
     ------
     HrvizError
-        More than 200,000 patches.
+        More than 200,000 patches, automatic slices above 4 Mpx, a seam error of more than 4 Mpx.
 
     Examples
     --------
@@ -143,84 +222,169 @@ def cutting_into_patches(
     >>> run["partition"].summary()["boxes"]
     24
     """
-    plan = Plan.of(view, patch, downsample, overlap)
-    names = ("patch",)
-    partition = Partition(plan.boxes, np.zeros(len(plan.boxes), int), names)
-    side = patch + 2 * halo
-    note = f"{len(plan.boxes)} patches of {patch} x {patch} px, each read with {side} x {side} px."
+    aim = tasks.resolve(task, view.truth, (*tasks.SEGMENTATIONS, *detection.DETECTORS))
+    answers_lie_on = 2 if aim in tasks.SEGMENTATIONS else 1
+    plan = Plan.of(view, patch, downsample, overlap, whole=answers_lie_on, slices=slices)
+    partition = Partition(plan.boxes, np.zeros(len(plan.boxes), int), ("patch",))
+    height, width = (n + 2 * halo for n in plan.patch)
+    note = (
+        f"{len(plan.boxes)} patches of {plan.patch[1]} x {plan.patch[0]} px, each read with {width} x {height} px; "
+        f"overlaps make them {plan.grid.ratio:.2f} times the region."
+    )
     yield Step("partition", partition, note)
     order = _nearest_first(plan.boxes, current().focus or view.box.centre)
-    aim = tasks.resolve(task, view.truth)
     # shown only: where the network follows, its batches read them again and are what is counted
     shown = view if aim == "none" else view.image.view(view.box)
-    sheet = [_read(shown, box, downsample, halo) for box in plan.boxes[order[:SHEET]]]
+    asked: list[float] = []
+    sheet = []
+    for box in plan.boxes[order[:SHEET]]:
+        before = shown.reads.pixels_requested
+        sheet.append(_read(shown, box, downsample, halo))
+        asked.append(shown.reads.pixels_requested - before)
     yield Step("patches", _contact_sheet(sheet), "The first patches, as the network receives them.")
     if aim == "none":
-        return
-    asked = tasks.SEGMENTATIONS[aim]
-    canvas = Canvas(view, plan, aggregation, patch, asked)
-    detections: list[tuple[np.ndarray, np.ndarray]] = []
-    total = 0.0
-    batches = [plan.boxes[order[start : start + batch]] for start in range(0, len(order), batch)]
-    answer_all = partial(_answers, patch=patch, downsample=downsample, halo=halo, task=aim)
-    done = 0
-    for boxes, answers in zip(batches, current().map(answer_all, view, batches), strict=True):
-        for box, answer in zip(boxes, answers, strict=True):
+        yield _tree(view, plan, order, asked, calls=0)
+    elif aim in tasks.SEGMENTATIONS:
+        size = whole_size(view, downsample) if seam_map else None
+        yield from _segmented(
+            view, plan, order, aim, halo, aggregation, batch, (merge_boxes, metric, nms), size
+        )
+    else:
+        yield from _detected(view, plan, order, aim, halo, batch, (merge_boxes, metric, nms), whole)
+
+
+Merging = tuple[Merge, Metric, float]
+
+
+def _segmented(
+    view: ImageView, plan: Plan, order: np.ndarray, task: str, halo: int, aggregation: str,
+    batch: int, merging: Merging, whole: tuple[int, int] | None,
+) -> Iterator[Step]:  # fmt: skip
+    """Maps of patches, put together as asked; `whole` is the size at which all is seen at once."""
+    asked = tasks.SEGMENTATIONS[task]
+    canvas = Canvas(view, plan.downsample, aggregation, asked)
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    total, once = 0.0, 0.0
+    own = plan.grid.own + np.tile(view.box[:2], 2)
+    pixels: list[float] = []
+    batches = [order[start : start + batch] for start in range(0, len(order), batch)]
+    answer_all = partial(
+        _answers, patch=plan.patch, downsample=plan.downsample, halo=halo, task=task
+    )
+    given = current().map(answer_all, view, (plan.boxes[k] for k in batches))
+    for which, (answers, read) in zip(batches, given, strict=True):
+        for k, answer in zip(which, answers, strict=True):
+            box = plan.boxes[k]
             canvas.put(box, answer)
             if aggregation == "boxes":
-                detections.append(_components(answer, box, 2 * downsample, view.box))
-            total += canvas.area(box, answer)
-        done += len(boxes)
+                parts.append(components(answer, box, canvas.scale, view.box))
+            elif aggregation == "sum":
+                total += canvas.area(box, answer, np.r_[box[:2], np.minimum(box[2:], view.box[2:])])
+                once += canvas.area(box, answer, own[k])
+        pixels += read
+        done = len(pixels)
         yield Step(
             "prediction", canvas.map(), f"{done} of {len(order)} patches done.", done / len(order)
         )
     if aggregation == "boxes":
-        boxes = np.concatenate([b for b, _ in detections]) if detections else np.zeros((0, 4))
-        scores = np.concatenate([s for _, s in detections]) if detections else np.zeros(0)
-        keep = suppress(boxes, scores, nms)
-        found = Boxes(boxes[keep], scores[keep], classes=(asked.thing,), source=asked.badge)
-        yield Step("boxes", found, f"{len(keep)} of {len(boxes)} boxes are left after suppression.")
+        boxes, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
+        found = merge(boxes, scores, np.zeros(len(boxes), int), *merging)
+        kept = Boxes(found[0], found[1], classes=(asked.thing,), source=asked.badge)
+        note = f"{len(found[0])} of {len(boxes)} boxes are left after {merging[0]}."
+        yield Step("boxes", kept, note)
     if aggregation == "sum":
         um = view.pixel_size or 1.0
-        area = Prediction(
-            {f"{asked.thing} area": total * um * um},
-            unit="um2" if view.pixel_size else "px",
-            source=asked.badge,
-        )
-        yield Step("total", area, "Summed over patches: what overlaps is counted twice.")
-    yield from tasks.score(view, canvas.map(), aim)
+        name = f"{asked.thing} area"
+        values = {name: total * um * um, f"{name}, each pixel once": once * um * um}
+        area = Prediction(values, "um2" if view.pixel_size else "px", source=asked.badge)
+        note = "Summed over patches what overlaps is counted twice; not where each counts its own part only."
+        yield Step("total", area, note)
+    root = 0.0
+    if whole is not None:
+        shown = view.image.view(view.box)  # to compare with only: not what the method reads
+        answer = next(iter(current().map(partial(whole_answer, task=task), shown, [whole])))
+        yield from seam_error(plan, canvas.map(), answer)
+    yield _tree(view, plan, order, pixels, calls=1, root=root, source=asked.badge)
+    yield from tasks.score(view, canvas.map(), task)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Where the patches lie: boxes (n, 4) in level-0 pixels, each `patch` px at `downsample`."""
+def _detected(
+    view: ImageView, plan: Plan, order: np.ndarray, task: str, halo: int, batch: int,
+    merging: Merging, whole: bool,
+) -> Iterator[Step]:  # fmt: skip
+    """Objects of patches, merged."""
+    asked = detection.DETECTORS[task]
+    pieces: list[patch_detection.Piece] = []
+    batches = [order[start : start + batch] for start in range(0, len(order), batch)]
+    find = partial(
+        patch_detection.detections, downsample=plan.downsample, halo=halo, network=asked.network
+    )
+    given = current().map(find, view, (plan.boxes[k] for k in batches))
+    for number, piece in enumerate(given, 1):
+        pieces += piece
+        if number == len(batches) or number % -(-len(batches) // MOST_YIELDS):
+            continue
+        so_far = patch_detection.pooled([p.found for p in pieces])
+        note = f"{len(pieces)} of {len(order)} patches done; not merged yet."
+        share = len(pieces) / len(order)
+        yield Step("prediction", so_far.result(asked.classes, asked.badge), note, share)
+    found = patch_detection.pooled([p.found for p in pieces])
+    patches = np.repeat(order, [len(p.found.scores) for p in pieces])
+    extra = None
+    if whole and len(order) > 1:
+        side = max(plan.patch)
+        see = partial(patch_detection.whole_view, network=asked.network)
+        extra = next(iter(current().map(see, view, [side])))
+    every = patch_detection.pooled([found] + ([extra.found] if extra else []))
+    merged = detection.Found(*merge(*every, *merging))
+    shown = every.result(asked.classes, asked.badge)
+    note = f"{len(shown.boxes)} boxes of all patches{' and the whole region' if extra else ''}, before merging."
+    yield Step("patch boxes", shown, note)
+    final = merged.result(asked.classes, asked.badge)
+    method_name, metric, threshold = merging
+    note = f"{len(final.boxes)} of {len(shown.boxes)} boxes are left after {method_name} by {metric} >= {threshold:g}."
+    yield Step("prediction", final, note)
+    counts = [int((p.found.scores >= detection.SHOWN).sum()) for p in pieces]
+    yield _tree(
+        view, plan, order, [p.pixels for p in pieces], calls=1, root=extra.pixels if extra else 0.0,
+        root_calls=int(extra is not None), source=asked.badge, counts=counts,
+    )  # fmt: skip
+    alone = detection.Found(*merge(*found, *merging)) if extra else merged
+    yield patch_detection.count(view, plan.grid, found, patches, alone, task)
+    yield from patch_detection.seams(view, plan.grid, merged, task)
+    yield from detection.score(view, merged, task)
 
-    boxes: np.ndarray
-    patch: int
-    downsample: int
 
-    @classmethod
-    def of(cls, view: ImageView, patch: int, downsample: int, overlap: float) -> "Plan":
-        span, pixel = patch * downsample, 2 * downsample
-        # whole pixels of the answer: patches lie on the image's own pixels and are read unblurred
-        step = max(1, int(span * (1 - overlap) / pixel + 1e-9)) * pixel if overlap else span
-        counts = [
-            max(1, int(np.ceil((n - span) / step - 1e-9)) + 1) for n in (view.height, view.width)
+def _tree(
+    view: ImageView, plan: Plan, order: np.ndarray, pixels: list[float], calls: int,
+    root: float = 0.0, root_calls: int = 0, source: str = "", counts: list[int] | None = None,
+) -> Step:  # fmt: skip
+    """All patches under one root, in the order they were seen; too many are left to the root."""
+    n, downsample = len(order), plan.downsample
+    whole = max(view.height / plan.patch[0], view.width / plan.patch[1], float(downsample))
+    label = "objects found" if counts else "score"
+    if n > MOST_NODES:
+        reason = f"Stands for {n:,} patches, too many to draw one by one."
+        nodes = [Node(0, None, view.box, float(downsample), "processed", reason=reason,
+                      pixels=float(root + sum(pixels)), calls=calls * n + root_calls)]  # fmt: skip
+        note = f"{n:,} patches are more than the {MOST_NODES:,} that a tree shows: the root stands for all."
+    else:
+        reason = f"Cut into {n} patches" + (", and seen as a whole too." if root_calls else ".")
+        nodes = [
+            Node(0, None, view.box, whole, "zoomed", reason=reason, pixels=root, calls=root_calls)
         ]
-        if counts[0] * counts[1] > MAX_PATCHES:
-            raise HrvizError(
-                f"patches of {patch} px at downsample {downsample} would be {counts[0] * counts[1]:,}; at "
-                f"most {MAX_PATCHES:,} are cut: choose a larger patch or downsample, or a smaller region"
-            )
-        starts = [
-            # the last patch is moved back inside, unless the region is smaller than a patch
-            start + np.minimum(np.arange(count) * step, max(0.0, n - span))
-            for start, count, n in (
-                (view.box.y0, counts[0], view.height), (view.box.x0, counts[1], view.width),
-            )
-        ]  # fmt: skip
-        y, x = (a.ravel() for a in np.meshgrid(*starts, indexing="ij"))
-        return cls(np.stack([y, x, y + span, x + span], 1), patch, downsample)
+        asked = [*pixels, *[0.0] * (n - len(pixels))]
+        for place, k in enumerate(order):
+            shared = plan.grid.shared[k]
+            reason = f"Every patch is looked at; {shared:.0%} of this one others see too."
+            tag, score = (str(counts[place]), float(counts[place])) if counts else ("", None)
+            nodes.append(
+                Node(place + 1, 0, Box(*map(float, plan.boxes[k])).intersect(view.box), float(downsample),
+                     "processed", score, reason, tag, pixels=float(asked[place]), calls=calls)
+            )  # fmt: skip
+        note = "Nothing is skipped: a flat tree of all patches, nearest to the focus first."
+    done = ZoomTree(tuple(nodes), label, view.height * view.width, n, source)
+    return Step("tree", done, note)
 
 
 def _nearest_first(boxes: np.ndarray, focus: tuple[float, float]) -> np.ndarray:
@@ -230,177 +394,40 @@ def _nearest_first(boxes: np.ndarray, focus: tuple[float, float]) -> np.ndarray:
 
 def _read(view: ImageView, box: np.ndarray, downsample: int, halo: int) -> np.ndarray:
     """One patch with its halo, float32; beyond the image it is white, as glass is."""
-    side = round((box[2] - box[0]) / downsample) + 2 * halo
-    return view.read((side, side), Box(*box).grown(halo * downsample))
+    height, width = (round((box[axis + 2] - box[axis]) / downsample) + 2 * halo for axis in (0, 1))
+    return view.read((height, width), Box(*box).grown(halo * downsample))
 
 
 def _answers(
     view: ImageView,
     boxes: np.ndarray,
     *,
-    patch: int,
+    patch: tuple[int, int],
     downsample: int,
     halo: int,
     task: str = "tumour segmentation",
-) -> np.ndarray:
-    """The network's answers to one batch of patches, `(n, ceil(patch/2), ceil(patch/2))`."""
-    pixels = np.stack([_read(view, box, downsample, halo) for box in boxes])
-    inner = slice(halo // 2, halo // 2 + -(-patch // 2))
-    return np.ascontiguousarray(tasks.segment(pixels, task)[:, inner, inner])
+) -> tuple[np.ndarray, list[float]]:
+    """The network's answers to one batch of patches, `(n, ceil(h/2), ceil(w/2))`, and pixels asked."""
+    pixels, asked = [], []
+    for box in boxes:
+        before = view.reads.pixels_requested
+        pixels.append(_read(view, box, downsample, halo))
+        asked.append(float(view.reads.pixels_requested - before))
+    rows, columns = (slice(halo // 2, halo // 2 + -(-n // 2)) for n in patch)
+    answers = tasks.segment(np.stack(pixels), task)[:, rows, columns]
+    return np.ascontiguousarray(answers), asked
 
 
 def _contact_sheet(patches: list[np.ndarray]) -> Picture:
     """Up to nine patches side by side, at most 256 px each."""
-    step = max(1, -(-patches[0].shape[0] // 256))
+    step = max(1, -(-max(patches[0].shape[:2]) // 256))
     small = [p[::step, ::step] for p in patches]
     across = int(np.ceil(np.sqrt(len(small))))
     down = -(-len(small) // across)
-    side, gap = small[0].shape[0], 4
-    out = np.ones((down * (side + gap) - gap, across * (side + gap) - gap, 3), np.float32)
+    (height, width), gap = small[0].shape[:2], 4
+    out = np.ones((down * (height + gap) - gap, across * (width + gap) - gap, 3), np.float32)
     for i, p in enumerate(small):
         row, column = divmod(i, across)
-        y, x = row * (side + gap), column * (side + gap)
-        out[y : y + side, x : x + side] = p
+        y, x = row * (height + gap), column * (width + gap)
+        out[y : y + height, x : x + width] = p
     return Picture(out)
-
-
-class Canvas:
-    """The region's map, put together from patches: in memory when small, else Zarr on disk.
-
-    Overlaps are combined by a running mean (with the number of answers so far), a maximum, or the
-    mean of votes, whose value above one half is the majority.
-    """
-
-    def __init__(
-        self,
-        view: ImageView,
-        plan: Plan,
-        aggregation: str,
-        patch: int,
-        asked: tasks.Segmentation = tasks.SEGMENTATIONS["tumour segmentation"],
-    ) -> None:
-        self.box, self.aggregation, self.asked = view.box, aggregation, asked
-        self.scale = 2 * plan.downsample  # the network answers at half resolution
-        shape = (
-            max(1, int(np.ceil(view.height / self.scale))), max(1, int(np.ceil(view.width / self.scale))),
-        )  # fmt: skip
-        folder = current().folder
-        self.values: Any
-        self.seen: Any
-        if shape[0] * shape[1] <= MEMORY_CANVAS or folder is None:
-            self.values = np.full(shape, np.nan, np.float32)
-            self.seen = np.zeros(shape, np.uint8)
-        else:
-            import tempfile
-
-            import zarr
-
-            place = tempfile.mkdtemp(prefix="patches-", dir=folder)
-            self.values, self.seen = (
-                zarr.create_array(f"{place}/{name}", shape=shape, chunks=(256, 256), dtype=dtype,
-                                  fill_value=fill)
-                for name, dtype, fill in (("values", "float32", np.nan), ("seen", "uint8", 0))
-            )  # fmt: skip
-
-    def area(self, box: np.ndarray, answer: np.ndarray) -> float:
-        """Level-0 pixels of tumour in one patch's answer, inside the region only."""
-        rows, columns = (
-            np.clip((end - low) - self.scale * np.arange(n), 0, self.scale)
-            for end, low, n in (
-                (min(self.box.y1, box[2]), box[0], answer.shape[0]),
-                (min(self.box.x1, box[3]), box[1], answer.shape[1]),
-            )
-        )
-        return float(rows @ (answer > 0.5) @ columns)
-
-    def put(self, box: np.ndarray, answer: np.ndarray) -> None:
-        """Combine one patch's answer with what is there."""
-        row = round((box[0] - self.box.y0) / self.scale)
-        column = round((box[1] - self.box.x0) / self.scale)
-        h = min(answer.shape[0], self.values.shape[0] - row)
-        w = min(answer.shape[1], self.values.shape[1] - column)
-        at = (slice(row, row + h), slice(column, column + w))
-        answer = answer[:h, :w]
-        if self.aggregation == "majority":
-            answer = (answer > 0.5).astype(np.float32)
-        before, seen = np.asarray(self.values[at]), np.asarray(self.seen[at])
-        if self.aggregation in ("maximum", "boxes"):
-            now = np.fmax(before, answer)
-        else:
-            now = np.where(seen > 0, before + (answer - before) / (seen + 1.0), answer)
-        self.values[at] = now.astype(np.float32)
-        self.seen[at] = np.minimum(seen, 254) + 1
-
-    def map(self) -> HeatMap:
-        """What is known so far, as a result that later answers do not change under the viewer."""
-        h, w = self.values.shape
-        box = Box(
-            self.box.y0, self.box.x0, self.box.y0 + h * self.scale, self.box.x0 + w * self.scale
-        )
-        values = self.values.copy() if isinstance(self.values, np.ndarray) else self.values
-        label = "share of votes" if self.aggregation == "majority" else self.asked.label
-        return HeatMap(values, box, label=label, low=0, high=1, source=self.asked.badge)
-
-
-def _components(
-    answer: np.ndarray, box: np.ndarray, scale: int, region: Box
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (level-0) and mean probabilities of the connected parts above one half, in the region.
-
-    An answer's pixel is `scale` level-0 pixels wide; a patch larger than the region sees beyond it.
-    """
-    from scipy import ndimage
-
-    h, w = (
-        max(0, int(np.ceil((end - low) / scale)))
-        for end, low in ((region.y1, box[0]), (region.x1, box[1]))
-    )
-    answer = answer[:h, :w]
-    labels, count = ndimage.label(answer > 0.5)
-    if not count:
-        return np.zeros((0, 4)), np.zeros(0)
-    found = [
-        (rows.start, columns.start, rows.stop, columns.stop)
-        for rows, columns in ndimage.find_objects(labels)
-    ]
-    scores = ndimage.mean(answer, labels, np.arange(1, count + 1))
-    offset = np.array([box[0], box[1], box[0], box[1]])
-    boxes = np.array(found, float) * scale + offset
-    ends = np.minimum([region.y1, region.x1], box[2:])
-    return np.minimum(boxes, np.tile(ends, 2)), np.asarray(scores, float)
-
-
-def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Greedy non-maximum suppression.
-
-    Parameters
-    ----------
-    boxes : ndarray, (n, 4)
-        (y0, x0, y1, x1).
-    scores : ndarray, (n,)
-    threshold : float
-        A box goes when its IoU with a kept, higher-scored one is above this.
-
-    Returns
-    -------
-    ndarray of int
-        Kept indices, highest score first.
-
-    Examples
-    --------
-    >>> b = np.array([[0, 0, 10, 10], [0, 1, 10, 11], [0, 20, 10, 30]], float)
-    >>> suppress(b, np.array([0.6, 0.9, 0.5]), 0.5).tolist()
-    [1, 2]
-    """
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    left = np.argsort(-scores, kind="stable")
-    keep = []
-    while left.size:
-        best, left = left[0], left[1:]
-        keep.append(int(best))
-        low = np.maximum(boxes[best, :2], boxes[left, :2])
-        high = np.minimum(boxes[best, 2:], boxes[left, 2:])
-        common = np.clip(high - low, 0, None).prod(1)
-        union = area[best] + area[left] - common
-        left = left[common <= threshold * np.maximum(union, 1e-12)]
-    return np.array(keep, int)
