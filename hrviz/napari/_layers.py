@@ -15,7 +15,7 @@ import numpy as np
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.image.image import Image, open_image
-from hrviz.results import Picture, Points, Result, Step
+from hrviz.results import HeatMap, LabelMap, Picture, Points, Result, Step
 from hrviz.views import outputs
 from hrviz.views.napari import layer_data
 
@@ -99,10 +99,15 @@ class ResultLayers:
     def _covers(self, result: Result) -> bool:
         """Whether a result would hide what is shown already: it then waits until it is chosen.
 
-        That is a picture on the image, a map on an output, and dots where a grid tells as much.
+        That is a picture on the image, a map on an output, a map on a tree, and dots where a grid
+        tells as much.
         """
         if not self.layers:
             return False
+        if isinstance(result, HeatMap | LabelMap) and any(
+            "tree" in la.metadata for la in self.layers
+        ):
+            return True
         if isinstance(result, Picture):
             return result.box is not None
         return outputs.on_output(result) or (isinstance(result, Points) and self._warped)
@@ -142,6 +147,9 @@ class ResultLayers:
 
     def _add(self, data: Any, keywords: dict[str, Any], kind: str, result: Result) -> Any:
         layer = getattr(self.viewer, f"add_{kind}")(data, **keywords)
+        if "tree" in layer.metadata:
+            for other in self._maps:
+                other.visible = False
         lies_on_image = not beside(result) and kind in ("image", "labels")
         if lies_on_image and layer.visible:  # two maps over each other say nothing
             for other in self._maps:
@@ -195,8 +203,12 @@ def update(layer: Any, data: Any, keywords: dict[str, Any], kind: str) -> None:
             layer.edge_color, layer.face_color = keywords["edge_color"], keywords["face_color"]
         if "features" in keywords:
             layer.features = keywords["features"]
+        layer.metadata.update(keywords["metadata"])
         return
     layer.data = data
+    if kind == "vectors" and "features" in keywords:
+        layer.features = keywords["features"]
+        layer.metadata.update(keywords["metadata"])
     if kind == "vectors" and isinstance(keywords["edge_color"], np.ndarray):
         layer.edge_color = keywords["edge_color"]
     if kind == "points":

@@ -26,7 +26,9 @@ from hrviz.geometry import Box
 from hrviz.method import FAMILIES, METHODS, Method
 from hrviz.napari import _layers as on_screen
 from hrviz.napari._report import PRIMARY, Report, label
-from hrviz.results import Step
+from hrviz.napari._tree import TreeSteps
+from hrviz.results import Step, ZoomTree
+from hrviz.views import outputs
 from hrviz.views.colour import amount
 
 log = logging.getLogger("hrviz.napari")
@@ -111,6 +113,7 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
         self.progress.setMaximum(1000)
         self.status = label()
         self.report = Report(self.results.show)
+        self.tree = TreeSteps(self.viewer)
         self._arrange()
 
     def _arrange(self) -> None:
@@ -130,7 +133,7 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
                 row.addWidget(button)
             row.addStretch()
             rows.addLayout(row)
-        for widget in (self.progress, self.status, self.report):
+        for widget in (self.progress, self.status, self.tree, self.report):
             rows.addWidget(widget)
         rows.addWidget(label(DISCLAIMER, small=True))
         rows.addStretch()
@@ -259,6 +262,7 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
         if self.results.method != self.method.name:
             self._shown.clear()
             self.report.clear()
+            self.tree.forget()
         self.results.start(self.method.name)
         self._seen = -1
         self.stop.setEnabled(True)
@@ -295,12 +299,14 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
     def _display(self, step: Step) -> None:
         new = step.name not in self.results
         try:
-            self.results.put(step)
+            made = self.results.put(step)
         except Exception as error:  # one step that cannot be drawn must not stop the others
             log.exception("showing %s", step.name)
             self._say(f"{step.name} could not be shown: {error}", error=True)
             return
         self._say(step.name)
+        if isinstance(step.result, ZoomTree):
+            self.tree.follow(made[0])
         if new and self._region is None and on_screen.beside(step.result):
             self.viewer.reset_view()  # a picture beside the whole image: show both
 
@@ -318,6 +324,8 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
                 self._shown.pop(name)  # other settings, other steps
                 self.report.forget(name)
                 self.results.drop(name)
+            if not outputs.trees(self._shown):
+                self.tree.forget()
             seconds = job.run.cost.get("seconds") or 0.0
             again = ", from the cache" if getattr(job.run, "cached", False) else ""
             self._say(f"Done in {amount(seconds, 's')}{again}.")
@@ -334,6 +342,7 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
     def closeEvent(self, event: Any) -> None:
         """Nothing goes on behind a closed panel."""
         self.cancel()
+        self.tree.close()
         with suppress(ValueError, TypeError):
             on_screen.camera(self.viewer).events.zoom.disconnect(self._zoomed)
         super().closeEvent(event)

@@ -58,7 +58,9 @@ class Result:
     def from_parts(plain: dict[str, Any], arrays: dict[str, np.ndarray]) -> Result:
         """Rebuild a result; the inverse of `to_parts`."""
         kind = TYPES[plain["type"]]
-        return kind(**{f.name: _join(f.name, plain, arrays) for f in fields(kind)})
+        # a field that was not saved is newer than the file: its default stands
+        known = (f.name for f in fields(kind) if f.name in plain or f.name in arrays)
+        return kind(**{name: _join(name, plain, arrays) for name in known})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write `path`.json and `path`.npz, each whole or not at all."""

@@ -43,7 +43,9 @@ class Prediction(Result):
 class Curve(Result):
     """Lines y(x): `series` maps a name to values (n,) over `x` (n,); each line's tag says its kind.
 
-    `bars`: values of separate things, such as frames, drawn as bars beside each other.
+    `bars`: values of separate things, such as frames, drawn as bars beside each other. `bands`: for
+    some of the lines, (n, 2) of a lower and an upper end, such as estimate -+ spread. `marks`: places
+    on the x axis with a name, such as a budget.
     """
 
     x: np.ndarray
@@ -53,12 +55,17 @@ class Curve(Result):
     log: bool = False
     tag: Tag = "measured"
     bars: bool = False
+    bands: dict[str, np.ndarray] = field(default_factory=dict)
+    marks: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.x.ndim == 1 and len(self.x) > 0, "a curve has x (n,)")
         require(len(self.series) > 0, "a curve has at least one line")
         for name, y in self.series.items():
             require(y.shape == self.x.shape, f"line {name!r} has {y.shape}, x has {self.x.shape}")
+        for name, ends in self.bands.items():
+            require(name in self.series, f"band {name!r} has no line")
+            require(ends.shape == (len(self.x), 2), f"band {name!r} has {ends.shape}, not (n, 2)")
 
     def summary(self) -> dict[str, Any]:
         return {"points": len(self.x)} | {f"{k}_last": float(v[-1]) for k, v in self.series.items()}

@@ -24,7 +24,8 @@ disclaimer            a short sentence for the status line
 
 A view of the output pane is {id, title, short, png or url, width, height, box, grid: {ny, nx, nodes,
 region} or None}, with `boxes` [[x, y, w, h]] in its own pixels; with `map` {lut, vmin, vmax, label,
-unit} the picture holds indices; `even` names the view from which it can be animated.
+unit} the picture holds indices; `even` names the view from which it can be animated. A view of kind
+'tree' has `tree` instead of a picture, a tree overlay: it is shown as an icicle.
 
 Overlay kinds and what they need besides the common keys:
 
@@ -40,6 +41,10 @@ boxes                 boxes [[x, y, w, h]]; colors (CSS colour or index into cla
 points                points; values (with lut, vmin, vmax, unit) or point_classes; radius, color
 lines                 polylines (flat or pairs); colors, widths, color, width, dash, closed
 tiles                 rects [[x, y, w, h, level]]
+tree                  view (id of the view that holds the tree), or itself: boxes and, one a node in the
+                      order decided, colors (into classes), parents (index or -1), cells [left, right,
+                      depth] of the icicle in leaves, labels, draws, scores (with score_label), why
+                      (into reasons), downsamples, pixels, calls; exhaustive (pixels), source
 ====================  =============================================================================
 
 A raster with `mesh` (a grid with its region) is drawn by it while the grid moves; what is `whole` is

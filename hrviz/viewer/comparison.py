@@ -120,9 +120,10 @@ def _run(
         params = {**tuned, **params}
     if "drawn" in params.values():
         params |= {k: v for k, v in shell.drawn_params(s).items() if v}
-    sized = any(p.name == "size" for p in method.params)
+    names = {p.name for p in method.params}
+    bounded = "size" in names or "downsample" not in names  # it looks only where it chooses to
     asked = st.session_state.get(f"compare-ask-{method.name}") == (s.address, tuple(area))
-    if sized or area.area / params.get("downsample", 1) ** 2 <= EAGER or asked:
+    if bounded or area.area / params.get("downsample", 1) ** 2 <= EAGER or asked:
         slot.apply(method, s.image, area, params, wait=0.0 if ahead else None)
     else:
         slot.cancel()

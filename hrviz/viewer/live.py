@@ -150,12 +150,14 @@ def _first_look(job: Job, limit: float, slow: bool) -> None:
 
 
 def telling(steps: Mapping[str, Step]) -> str:
-    """The step that shows the idea at a glance: a warp's grid, else the first geometric one, else
-    the first map.
+    """The step that shows the idea at a glance: a tree, else a warp's grid, else the first geometric
+    one, else the first map.
 
-    Of several grids the last is the one that warps: those before it are its parts. A plain
-    partition says less than the map that grows over it.
+    Of several trees the last says most. Of several grids the last is the one that warps: those before
+    it are its parts. A plain partition says less than the map that grows over it.
     """
+    if grown := outputs.trees(steps):
+        return list(grown)[-1]
     grids = [name for name, step in steps.items() if isinstance(step.result, WarpGrid)]
     if grids:
         return grids[-1]
@@ -169,7 +171,7 @@ def telling(steps: Mapping[str, Step]) -> str:
 
 def pictured(steps: Mapping[str, Step]) -> Step | None:
     """The step whose picture stands beside the viewer: the first warped one, else the last."""
-    return next(iter(outputs.views(steps).values()), None)
+    return next(iter(outputs.pictures(steps).values()), None)
 
 
 def drawable(result: Result) -> bool:

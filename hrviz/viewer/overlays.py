@@ -87,8 +87,12 @@ def of_steps(
     version: str,
     run: Run | None = None,
     floor: float = FLOOR,
+    paned: bool = False,
 ) -> list[dict[str, Any]]:
-    """Overlays of the steps named, bottom first: maps below lines."""
+    """Overlays of the steps named, bottom first: maps below lines.
+
+    `paned`: the views of the same steps (`beside`) go with them; trees then share theirs.
+    """
     out: list[dict[str, Any]] = []
     for name, step in steps.items():
         if name not in shown or not drawable(step.result):
@@ -101,9 +105,10 @@ def of_steps(
             name: str = name, result: Any = result, stamp: str = stamp
         ) -> list[dict[str, Any]]:
             label = name if isinstance(result, Points) else None
-            return deepzoom.overlay(result, f"step-{name}", version=stamp, label=label)
+            view = name if paned else ""
+            return deepzoom.overlay(result, f"step-{name}", version=stamp, label=label, view=view)
 
-        specs = shell.cached(("step", name, stamp), result, make)
+        specs = shell.cached(("step", name, stamp, paned), result, make)
         mesh = _mesh(result, steps) if name == ZOOM else {}
         out += [spec | _shade(spec, opacity, floor) | mesh for spec in specs]
     if READS in shown and run is not None:

@@ -12,11 +12,13 @@ from hrviz.errors import HrvizError
 from hrviz.forms.streamlit import controls
 from hrviz.method import FAMILIES, METHODS, Method
 from hrviz.methods import task
+from hrviz.results import ZoomTree
 from hrviz.viewer import gallery, overlays, panels, shell, shown, steering
 from hrviz.viewer.live import charted, drawable, telling, without_networks
 from hrviz.viewer.shell import Session
 from hrviz.viewer.streamlit import deepzoom
-from hrviz.views import colour
+from hrviz.views import colour, outputs
+from hrviz.views import tree as trees
 
 KEY = "methods-viewer"
 ROW = 11  # steps that fit into one row of the filmstrip
@@ -225,7 +227,7 @@ def _viewer(s: Session, method: Method, chosen: str, opacity: float, floor: floa
     stack: list[dict[str, Any]] = []
     if overlays.TRUTH in shown:
         stack += overlays.truth(s, overlays.best_truth(s.image), s.area())[0]
-    stack += overlays.of_steps(steps, shown, opacity, live.version, live.run, floor)
+    stack += overlays.of_steps(steps, shown, opacity, live.version, live.run, floor, paned=True)
     if s.region == "hold" or (s.view is not None and s.region == "view"):
         stack += overlays.frame(s.area(), s.image.box)
     step = steps.get(chosen)
@@ -267,7 +269,7 @@ def _film(s: Session, method: Method, chosen: str) -> None:
         labels = dict(zip(names, panels.titles(names), strict=True))
         st.segmented_control("Steps", names, key=key, format_func=labels.__getitem__, required=True, wrap=True,
                              label_visibility="collapsed", on_change=_step_picked, args=(method.name, key),
-                             default=s.settled(key, chosen))  # fmt: skip
+                             default=s.settled(key, chosen if chosen in names else names[-1]))  # fmt: skip
         note = steps[chosen].note if chosen in steps else ""
         st.html(f'<span class="hv-noted" title="{panels._e(note)}">{panels._e(note)}</span>')
 
@@ -304,6 +306,10 @@ def _costs(s: Session, method: Method) -> None:
                 on_click=slot.stop,
                 width="stretch",
             )
+    for step in outputs.trees(s.live.steps).values():
+        assert isinstance(step.result, ZoomTree)
+        told = " \u00b7 ".join(trees.totals(step.result))
+        st.html(f'<span class="hv-left">{panels._e(step.name.capitalize())}: {told}.</span>')
     if s.live.run is not None:
         share = s.live.run.reads.summary()["share_of_image"]
         st.html(f'<span class="hv-left">It read {share:.2%} of the image’s pixels.</span>')

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.patches import Rectangle
 
 from hrviz import results as r
 from hrviz.views import colour
+from hrviz.views import tree as trees
 
 THEME = colour.THEMES["light"]
+BELOW = 0.46  # of an image's height: what the icicle under it takes
 
 
 @singledispatch
@@ -72,6 +76,12 @@ def _(result: r.Curve, ax: Axes, base: Any = None) -> None:
         )
         if style.hatch:
             ax.fill_between(result.x, 0, y, color=ink, alpha=0.12, lw=0)
+        if name in result.bands:
+            ax.fill_between(result.x, *result.bands[name].T, color=ink, alpha=0.18, lw=0)
+    for name, x in result.marks.items():
+        ax.axvline(x, color=THEME.muted, lw=1, ls=(0, (4, 3)))
+        ax.annotate(name, (x, 1), (3, -3), ("data", "axes fraction"), "offset points", va="top",
+                    fontsize=8, color=THEME.muted)  # fmt: skip
     if result.log:
         ax.set_xscale("log")
         ax.set_yscale("log")
@@ -81,6 +91,33 @@ def _(result: r.Curve, ax: Axes, base: Any = None) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(fontsize=8, frameon=False)
     ax.set_title(result.tag, loc="right", fontsize=8, color=THEME.muted)
+
+
+def icicle(tree: r.ZoomTree, ax: Axes) -> None:
+    """The tree under its image: depth downwards, each cell as wide as its subtree has leaves."""
+    below = ax.inset_axes((0, -BELOW, 1, BELOW - 0.12))
+    below.set_title(" \u00b7 ".join(trees.totals(tree)), fontsize=8, loc="left", color=THEME.text)
+    below.axis("off")
+    if not tree.nodes:
+        below.text(0, 1, "No decision: nothing was looked at.", va="top", fontsize=8, color=THEME.muted)  # fmt: skip
+        return
+    cells = trees.icicle(tree)
+    rim = 0.6 if len(cells) <= trees.LARGE else 0.0
+    decisions = np.array([node.decision for node in tree.nodes])
+    for style in trees.present(tree):
+        at = cells[decisions == style.name]
+        boxes = [Rectangle((left, depth), right - left, 1) for left, right, depth in at]
+        below.add_collection(
+            PatchCollection(boxes, facecolor=(*colour.rgb(style.colour), 0.3 if style.hatch and rim else 0.8),
+                            edgecolor=style.colour if rim and style.hatch else "#FFFFFF", lw=rim, hatch=style.hatch * 2 if rim else None)
+        )  # fmt: skip
+    leaves, depths = int(cells[:, 1].max()), int(cells[:, 2].max()) + 1
+    below.set_xlim(0, leaves)
+    below.set_ylim(depths, 0)
+    for text, (left, right, depth) in zip(trees.texts(tree), cells, strict=True):
+        if depths <= 7 and text and (right - left) / leaves > 0.01 + 0.014 * len(text):
+            below.text((left + right) / 2, depth + 0.5, text, ha="center", va="center", fontsize=6, color=THEME.text,
+                       bbox={"fc": "#FFFFFFC0", "ec": "none", "pad": 0.6})  # fmt: skip
 
 
 def _is_method(name: str) -> bool:

@@ -62,7 +62,7 @@ DECISIONS: dict[str, Style] = {
         Style("processed", "#009E73"),
         Style("zoomed", "#56B4E9", (), "/"),
         Style("sampled", "#E69F00", (8, 3)),
-        Style("skipped by score", "#9AA0A8", (2, 3)),
+        Style("skipped by score", "#9AA0A8", (2, 3), "-"),
         Style("skipped by budget", "#D55E00", (6, 4), "\\"),
         Style("suppressed", "#CC79A7", (8, 3, 2, 3), "x"),
         Style("memory only", "#F0E442", (1, 3), "."),

@@ -16,7 +16,8 @@ from hrviz import results as r
 from hrviz.geometry import Box
 from hrviz.viewer.maps import to_index
 from hrviz.views import _base, outputs
-from hrviz.views.layers import Dots, Grid, Layer, Lines, Raster, Rectangles, layers, on_output
+from hrviz.views import tree as trees
+from hrviz.views.layers import Dots, Grid, Layer, Lines, Raster, Rectangles, Tree, layers, on_output
 
 WHOLE = 2**21  # a map above this many pixels goes as tiles, not as one PNG
 CLASS_TOP = 254  # class k is index k + 1
@@ -31,6 +32,7 @@ def overlay(
     label: str | None = None,
     version: int | str = 0,
     tiled: bool | None = None,
+    view: str = "",
 ) -> list[dict[str, Any]]:
     """A result as viewer overlays, bottom first; none for charts.
 
@@ -47,6 +49,8 @@ def overlay(
         Of a growing canvas: a new one makes the browser ask again.
     tiled : bool, optional
         Serve maps as tiles (needs the routes). Default: canvases and maps above 2 Mpx.
+    view : str
+        Id of the view of the output pane that shows the same tree: its data travel with that alone.
     """
     out = []
     for place, part in enumerate(layers(result)):
@@ -55,22 +59,27 @@ def overlay(
         head = {"id": id if place == 0 else f"{id}-{place}", "visible": shown,
                 "opacity": opacity if isinstance(part, Raster) else 1.0}  # fmt: skip
         head["label"] = label or part.label or id
+        if view and isinstance(part, Tree):
+            body = {"kind": "tree", "view": view, "classes": body["classes"]}
         out.append(head | _kind(result, body))
     return out
 
 
 def output(result: r.Result, title: str, even: str = "") -> dict[str, Any]:
-    """One view of the linked pane: an output picture, or a map over the output.
+    """One view of the linked pane: an output picture, a map over the output, or a tree.
 
     Parameters
     ----------
-    result : Picture or HeatMap
+    result : Picture, HeatMap or ZoomTree
         A map needs its grid.
     title : str
     even : str
         Id of the view that shows the same region by uniform downsampling: from it, the pane can
         animate to this one.
     """
+    if isinstance(result, r.ZoomTree):
+        (part,) = layers(result)
+        return {"title": title, "kind": "tree", "tree": _layer(part, 0, None)}
     grid = getattr(result, "grid", None)
     out: dict[str, Any] = {"title": title, "grid": None, "box": None}
     if grid is not None:
@@ -106,11 +115,11 @@ def pane(
     make : callable
         `output`, or one that keeps what it made.
     """
-    even = outputs.uniform(steps)
+    even, main = outputs.uniform(steps), next(iter(outputs.pictures(steps)), "")
     views = [
-        make(step.result, name.capitalize(), even if place == 0 else "")
+        make(step.result, name.capitalize(), even if name == main else "")
         | {"id": name, "short": outputs.SHORT.get(name, name.capitalize())}
-        for place, (name, step) in enumerate(outputs.views(steps).items())
+        for name, step in outputs.views(steps).items()
     ]
     return {"views": views, "shown": outputs.shown(steps, chosen)} if views else None
 
@@ -210,6 +219,30 @@ def _(part: Rectangles, version: int | str, tiled: bool | None) -> dict[str, Any
     if part.scores is not None:
         body["scores"] = [round(float(v), 4) if np.isfinite(v) else None for v in part.scores]
     return body
+
+
+@_layer.register
+def _(part: Tree, version: int | str, tiled: bool | None) -> dict[str, Any]:
+    """Nodes in the order decided; `why` are indices into `reasons`, `parents` into the nodes."""
+    nodes = part.tree.nodes
+    body = _layer.dispatch(Rectangles)(part, version, tiled)
+    place = {node.id: k for k, node in enumerate(nodes)}
+    reasons = {reason: k for k, reason in enumerate(dict.fromkeys(n.reason for n in nodes))}
+    if any(n.tag for n in nodes):
+        body["labels"] = [n.tag for n in nodes]
+    else:
+        body.pop("labels", None)
+    if part.scores is not None:  # they may all be small, such as attention
+        body["scores"] = [None if n.score is None else float(f"{n.score:.4g}") for n in nodes]
+    return body | {
+        "kind": "tree", "source": part.tree.source, "score_label": part.tree.score_label,
+        "parents": [-1 if n.parent is None else place[n.parent] for n in nodes],
+        "cells": trees.icicle(part.tree).tolist(),
+        "reasons": list(reasons), "why": [reasons[n.reason] for n in nodes],
+        "draws": [n.draws for n in nodes], "downsamples": [round(n.downsample, 3) for n in nodes],
+        "pixels": [round(n.pixels) for n in nodes], "calls": [n.calls for n in nodes],
+        "exhaustive": part.tree.exhaustive_pixels,
+    }  # fmt: skip
 
 
 @_layer.register

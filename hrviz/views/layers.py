@@ -6,7 +6,7 @@ centres at +0.5. Charts (Prediction, Curve, Cost) have no layers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import singledispatch
 from typing import Any
 
@@ -14,9 +14,11 @@ import numpy as np
 
 from hrviz import results as r
 from hrviz.geometry import Box
-from hrviz.views.colour import DECISIONS, THEMES, Lut, Style, class_colour, level_colour, number
+from hrviz.views import tree as trees
+from hrviz.views.colour import THEMES, Lut, Style, class_colour, level_colour, number
 
 FOLD = "#E5484D"  # cells of a grid that turn over
+WIDTHS = 6  # thickest edge of a graph, screen px
 MANY = 400  # points above which they are drawn smaller
 LIMIT = 2**22  # pixels of a raster a front end may hold
 
@@ -117,6 +119,18 @@ class Rectangles:
         """Style and indices of its boxes, styles without boxes left out."""
         found = [(s, np.flatnonzero(self.kinds == k)) for k, s in enumerate(self.styles)]
         return [(style, at) for style, at in found if at.size]
+
+
+@dataclass(frozen=True, eq=False)
+class Tree(Rectangles):
+    """A zoom tree's boxes; its kinds are those decisions that occur. Parents come first."""
+
+    tree: r.ZoomTree = field(default_factory=lambda: r.ZoomTree(()))
+
+    @property
+    def inner(self) -> np.ndarray:
+        """Which nodes have children: bool (n,)."""
+        return trees.inner(self.tree)
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,16 +343,18 @@ def _(result: r.Points) -> list[Layer]:
 
 @layers.register
 def _(result: r.ZoomTree) -> list[Layer]:
-    nodes, names = result.nodes, list(DECISIONS)
+    nodes, styles = result.nodes, trees.present(result)
+    names = [style.name for style in styles]
     scores = [np.nan if n.score is None else n.score for n in nodes]
     return [
-        Rectangles(
+        Tree(
             np.array([n.box for n in nodes], float).reshape(-1, 4),
             np.array([names.index(n.decision) for n in nodes], int),
-            tuple(DECISIONS.values()),
-            tuple(n.reason for n in nodes),
+            tuple(styles),
+            tuple(trees.name(n) for n in nodes),
             np.array(scores) if any(n.score is not None for n in nodes) else None,
             "zoom tree",
+            result,
         )
     ]
 
@@ -346,11 +362,26 @@ def _(result: r.ZoomTree) -> list[Layer]:
 @layers.register
 def _(result: r.Graph) -> list[Layer]:
     low, high = _range(result.values)
-    edges = tuple(result.nodes[e] for e in result.edges)
     return [
-        Lines(edges, THEMES["dark"].accent, 1.0, "edges"),
+        *_edges(result),
         Dots(result.nodes, result.values, low=low, high=high, size=7, label="nodes"),
     ]
+
+
+def _edges(result: r.Graph) -> list[Lines]:
+    """Edges in one width, or in few widths from thin to thick with their weight."""
+    edges, accent = [result.nodes[e] for e in result.edges], THEMES["dark"].accent
+    if result.weights is None or not result.weights.any():
+        return [Lines(tuple(edges), accent, 1.0, "edges")]
+    top = float(result.weights.max())
+    part = np.ceil(result.weights / top * WIDTHS).astype(int).clip(1)
+    return [
+        Lines(
+            tuple(edges[k] for k in np.flatnonzero(part == width)), accent, float(width),
+            f"edges of weight up to {top * width / WIDTHS:.2g}",
+        )
+        for width in np.unique(part)
+    ]  # fmt: skip
 
 
 @layers.register

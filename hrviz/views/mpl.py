@@ -21,6 +21,7 @@ from hrviz import results as r
 from hrviz.geometry import Box
 from hrviz.views import _base, colour
 from hrviz.views import _mpl_charts as charts
+from hrviz.views import tree as trees
 from hrviz.views.html import comparison_html, run_html
 from hrviz.views.layers import (
     Dots,
@@ -29,6 +30,7 @@ from hrviz.views.layers import (
     Lines,
     Raster,
     Rectangles,
+    Tree,
     extent,
     layers,
     on_output,
@@ -81,7 +83,7 @@ def figure(run: Any, image: Any = None, columns: int = 3) -> Figure:
             caption = "\n".join(textwrap.wrap(step.note, 52)[:3])
             ax.annotate(
                 caption,
-                (0, 0),
+                (0, -charts.BELOW if isinstance(step.result, r.ZoomTree) else 0),
                 (0, -38 if isinstance(step.result, r.Curve | r.Prediction) else -8),  # below labels
                 "axes fraction",
                 "offset points",
@@ -162,6 +164,14 @@ def _(result: r.TokenPattern, ax: Axes, base: Any) -> None:
     inset.set_title(
         "who attends to whom", fontsize=7, pad=2, color=THEME.text, backgroundcolor="#FFFFFFB0"
     )
+
+
+@_draw.register
+def _(result: r.ZoomTree, ax: Axes, base: Any) -> None:
+    """Boxes on the image, totals, and the icicle below."""
+    ax.set_anchor("N")
+    _draw.dispatch(r.Result)(result, ax, base)
+    charts.icicle(result, ax)
 
 
 for _kind in (r.Prediction, r.Curve, r.Cost):
@@ -270,18 +280,50 @@ def _(part: Rectangles, ax: Axes, over: bool) -> None:
     if part.scores is not None and len(part.boxes) <= 60:
         for (y0, x0, _, _), score in zip(part.boxes, part.scores, strict=True):
             if np.isfinite(score):
-                ax.annotate(
-                    f"{score:.2f}",
-                    (x0, y0),
-                    (1, -1),
-                    textcoords="offset points",
-                    va="top",
-                    fontsize=6,
-                    color="#FFFFFF",
-                    clip_on=True,
-                    bbox={"fc": "#101214C0", "ec": "none", "pad": 0.8},
-                )
+                _tag(ax, f"{score:.2f}", x0, y0)
     _legend(ax, [style for style, _ in part.groups() if style.name])
+
+
+def _tag(ax: Axes, text: str, x: float, y: float) -> None:
+    """A few letters in the left upper corner of a box."""
+    ax.annotate(
+        text,
+        (x, y),
+        (1, -1),
+        textcoords="offset points",
+        va="top",
+        fontsize=6,
+        color="#FFFFFF",
+        clip_on=True,
+        bbox={"fc": "#101214C0", "ec": "none", "pad": 0.8},
+    )
+
+
+@_layer.register
+def _(part: Tree, ax: Axes, over: bool) -> None:
+    many, leaf = len(part.boxes) > trees.LARGE, ~part.inner
+    for group, width in ((~leaf, 0.5), (leaf, 0.6 if many else 1.5)):
+        for style, at in part.groups():
+            own = at[group[at]]
+            rims = [Rectangle((x0, y0), x1 - x0, y1 - y0) for y0, x0, y1, x1 in part.boxes[own]]
+            looks: dict[str, Any] = {"facecolor": "none", "lw": width}
+            if over and not many:  # a dark rim: seen on white tissue and on black sea alike
+                dark: dict[str, Any] = {
+                    **looks,
+                    "edgecolor": "#000000",
+                    "alpha": 0.5,
+                    "lw": width + 1,
+                }
+                ax.add_collection(PatchCollection(rims, **dark))
+            if group is leaf and not many:
+                looks |= {"hatch": style.hatch or None}
+                looks |= {"linestyle": (0, style.dash) if style.dash else "-"}
+            ax.add_collection(PatchCollection(rims, edgecolor=style.colour, **looks))
+    told = [] if many else [k for k in np.flatnonzero(leaf) if part.labels[k]]
+    for k in told[:60]:
+        y0, x0 = part.boxes[k, :2]
+        _tag(ax, part.labels[k], x0, y0)
+    _legend(ax, [style for style, _ in part.groups()])
 
 
 @_layer.register

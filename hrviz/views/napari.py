@@ -23,6 +23,7 @@ from hrviz.views.layers import (
     Lines,
     Raster,
     Rectangles,
+    Tree,
     extent,
     layers,
     on_output,
@@ -32,6 +33,12 @@ LayerData = tuple[Any, dict[str, Any], str]
 SHAPES = 600  # above, a Shapes layer is slow: edges go to a Vectors layer
 GAP = 0.05  # between the region and an output shown beside it, share of the width
 HEAT = 0.6
+FACES = {
+    "skipped by score": 0.35,
+    "skipped by budget": 0.25,
+    "suppressed": 0.3,
+    "memory only": 0.15,
+}
 
 
 def layer_data(result: r.Result, name: str, column: int = 0) -> list[LayerData]:
@@ -215,6 +222,34 @@ def _(part: Rectangles, side: float) -> LayerData:
         },
         "shapes",
     )  # fmt: skip
+
+
+@_layer.register
+def _(part: Tree, side: float) -> LayerData:
+    """Nodes in the order decided; `metadata['inks']` are their edges' colours and faces' opacities.
+
+    A face is the denser the less was looked at, for napari has no hatches.
+    """
+    data, keywords, kind = _layer.dispatch(Rectangles)(part, side)
+    nodes, leaf = part.tree.nodes, ~part.inner
+    inks = np.array([(*colour.rgb(c), 1.0) for c in part.colours]).reshape(-1, 4)
+    inks[~leaf, 3] = 0.55
+    faces = np.array([FACES.get(n.decision, 0.0) for n in nodes]) * leaf
+    features: dict[str, Any] = {
+        "decision": [n.decision for n in nodes],
+        "score": np.array([np.nan if n.score is None else n.score for n in nodes], float),
+        "reason": [n.reason for n in nodes], "pixels": np.array([n.pixels for n in nodes], float),
+        "calls": np.array([n.calls for n in nodes], int), "tag": list(part.labels),
+    }  # fmt: skip
+    meta = keywords["metadata"] | {"tree": part.tree, "inks": inks, "faces": faces}
+    if kind == "shapes":
+        text = {"string": "{tag}", "size": 9, "color": "white", "anchor": "upper_left"}
+        keywords |= {"edge_color": inks, "text": text}
+        keywords["face_color"] = inks * (1, 1, 1, 0) + faces[:, None] * (0, 0, 0, 1)
+    else:
+        features = {name: np.repeat(values, 4) for name, values in features.items()}
+        keywords["edge_color"] = np.repeat(inks, 4, axis=0)
+    return data, keywords | {"metadata": meta, "features": features}, kind
 
 
 @_layer.register

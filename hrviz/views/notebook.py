@@ -18,7 +18,7 @@ from hrviz.geometry import Box
 from hrviz.method import METHODS, Method
 from hrviz.results import Picture, Step
 from hrviz.run import Job, submit
-from hrviz.views import colour, deepzoom
+from hrviz.views import colour, deepzoom, outputs
 from hrviz.views.layers import layers
 
 POLL = 0.1  # seconds between looks at a running job
@@ -127,10 +127,13 @@ class Live:
         names = [n for n in names if not isinstance(self.steps[n].result, Picture)]
         if names and tuple(names) != self.layer.options:
             chosen = self.layer.value or self.show
+            grown = [n for n in outputs.trees(self.steps) if n not in self.layer.options]
+            chosen = grown[-1] if grown and not self.show else chosen
             self.layer.options = names
             self.layer.value = chosen if chosen in names else names[0]
-        self._overlay()
-        self.viewer.output = deepzoom.pane(self.steps)
+        with self.viewer.hold_sync():  # a tree's boxes and its pane are one
+            self.viewer.output = deepzoom.pane(self.steps, self.layer.value or "")
+            self._overlay()
         if job.run is None:
             self._say(job.error or f"{job.progress:.0%} done", error=bool(job.error))
         else:
@@ -139,7 +142,9 @@ class Live:
     def _overlay(self) -> None:
         step = self.steps.get(self.layer.value or "")
         if step is not None:  # inline: the viewer's tile routes are not served in a notebook
-            self.viewer.overlays = deepzoom.overlay(step.result, step.name, tiled=False)
+            self.viewer.overlays = deepzoom.overlay(
+                step.result, step.name, tiled=False, view=step.name
+            )
 
     def _drawn(self, change: Any) -> None:
         boxes = [(b["y"], b["x"], b["y"] + b["h"], b["x"] + b["w"]) for b in change.new["boxes"]]

@@ -1,11 +1,11 @@
-"""What of a run is shown beside the image: output pictures, and maps that lie on the output."""
+"""What of a run is shown beside the image: trees, output pictures, maps that lie on the output."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from hrviz.geometry import Box
-from hrviz.results import HeatMap, Picture, Result, Step, WarpGrid
+from hrviz.results import HeatMap, Picture, Result, Step, WarpGrid, ZoomTree
 
 SHORT = {"output magnification": "Magnification"}
 
@@ -31,14 +31,24 @@ def _box(step: Step) -> Box | None:
     return found
 
 
+def trees(steps: Mapping[str, Step]) -> dict[str, Step]:
+    """Steps with a tree, which is shown on the image and beside it."""
+    return {name: step for name, step in steps.items() if isinstance(step.result, ZoomTree)}
+
+
 def views(steps: Mapping[str, Step]) -> dict[str, Step]:
-    """Steps shown beside the image: the main one (the first warped picture, else the last), then
+    """Steps shown beside the image: trees, then pictures."""
+    return trees(steps) | pictures(steps)
+
+
+def pictures(steps: Mapping[str, Step]) -> dict[str, Step]:
+    """Pictures and maps over them: the main one (the first warped picture, else the last), then
     uniform downsampling, then the rest.
     """
     found = {name: step for name, step in steps.items() if on_output(step.result)}
-    pictures = [n for n, s in found.items() if isinstance(s.result, Picture)]
-    warped = [n for n in pictures if _grid(found[n]) is not None]
-    main = (warped or pictures[-1:])[:1]
+    plain = [n for n, s in found.items() if isinstance(s.result, Picture)]
+    warped = [n for n in plain if _grid(found[n]) is not None]
+    main = (warped or plain[-1:])[:1]
     rivals = [n for n in warped if even(found[n].result)]
     return {name: found[name] for name in dict.fromkeys([*main, *rivals, *found])}
 
@@ -47,9 +57,14 @@ def shown(steps: Mapping[str, Step], chosen: str = "") -> list[str]:
     """Which views are shown: the main one beside the chosen one, else beside the even picture.
 
     A chosen picture that is the main one is shown alone, as large as it can be, and so is one that
-    lies nowhere on the image, such as a strip of frames.
+    lies nowhere on the image, such as a strip of frames. A tree always stays: alone, or above the
+    picture that was chosen.
     """
-    found = views(steps)
+    found = pictures(steps)
+    grown = trees(steps)
+    if grown:
+        tree = chosen if chosen in grown else list(grown)[-1]
+        return [name for name in views(steps) if name == tree or (name in found and name == chosen)]
     main = next(iter(found), "")
     if chosen == main:
         return [main] if main else []
@@ -61,7 +76,7 @@ def shown(steps: Mapping[str, Step], chosen: str = "") -> list[str]:
 
 def uniform(steps: Mapping[str, Step]) -> str:
     """The picture by uniform downsampling to as many pixels as the main one; '' if there is none."""
-    main, *others = views(steps).items() or [("", None)]
+    main, *others = pictures(steps).items() or [("", None)]
     if main[1] is None or not isinstance(main[1].result, Picture):
         return ""
     size = main[1].result.array.shape

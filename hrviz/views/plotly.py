@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from hrviz import results as r
 from hrviz.geometry import Box
 from hrviz.views import _base, colour
+from hrviz.views import tree as trees
 from hrviz.views.layers import (
     Dots,
     Grid,
@@ -18,6 +19,7 @@ from hrviz.views.layers import (
     Lines,
     Raster,
     Rectangles,
+    Tree,
     extent,
     layers,
     on_output,
@@ -176,6 +178,38 @@ def _(result: r.TokenPattern, out: go.Figure, look: colour.Theme, base: Any) -> 
 
 
 @_draw.register
+def _(result: r.ZoomTree, out: go.Figure, look: colour.Theme, base: Any) -> None:
+    """Boxes on the image and the icicle beside it; totals above."""
+    _draw.dispatch(r.Result)(result, out, look, base)
+    styles = [colour.DECISIONS[node.decision] for node in result.nodes]
+    roots = sum(node.parent is None for node in result.nodes) > 1  # plotly wants a single one
+    texts = [sentence.replace(" \u00b7 ", "<br>").replace(": ", "<br>", 1)
+             for sentence in (trees.sentence(n, result.score_label) for n in result.nodes)]  # fmt: skip
+    parts = [(str(n.id), "all" if n.parent is None and roots else "" if n.parent is None else str(n.parent), name, s.colour, text)
+             for n, name, s, text in zip(result.nodes, trees.texts(result), styles, texts, strict=True)]  # fmt: skip
+    parts = [("all", "", "", look.panel, "all"), *parts] if roots else parts
+    ids, parents, names, inks, told = zip(*parts, strict=True) if parts else ((),) * 5
+    few = len(ids) <= trees.LARGE
+    marker: dict[str, Any] = {"colors": inks, "line": {"width": 0.5 if few else 0, "color": look.background}}  # fmt: skip
+    if few:
+        shapes = [""] * roots + [s.hatch for s in styles]
+        marker["pattern"] = {"shape": shapes, "size": 6, "solidity": 0.15, "fgcolor": look.background, "bgcolor": inks}  # fmt: skip
+    values = np.ones(len(ids))
+    values[np.isin(ids, parents)] = 0  # as wide as its children together
+    out.add_trace(
+        go.Icicle(
+            ids=ids, parents=parents, labels=names, values=values, hovertext=told, hoverinfo="text", sort=False,
+            marker=marker, leaf_opacity=1, tiling={"orientation": "v"}, root_color="rgba(0,0,0,0)", pathbar_visible=False,
+            textfont={"size": 10, "color": "#101214"}, domain={"x": [0.62, 1], "y": [0, 1]},
+        )
+    )  # fmt: skip
+    out.update_layout(
+        xaxis_domain=[0, 0.6], uniformtext={"minsize": 8, "mode": "hide"}, margin_t=40,
+        title={"text": " \u00b7 ".join(trees.totals(result)), "font": {"size": 12}, "x": 0.01, "y": 0.98, "yanchor": "top"},
+    )  # fmt: skip
+
+
+@_draw.register
 def _(result: r.Prediction, out: go.Figure, look: colour.Theme, base: Any) -> None:
     names = list(result.values)
     words = colour.words(names)
@@ -229,6 +263,14 @@ def _(result: r.Curve, out: go.Figure, look: colour.Theme, base: Any) -> None:
                 marker_symbol=SYMBOLS[place % len(SYMBOLS)],
             )
         )
+        if name in result.bands:
+            low, high = result.bands[name].T
+            out.add_scatter(x=np.r_[result.x, result.x[::-1]], y=np.r_[high, low[::-1]], mode="lines", line_width=0, fill="toself",
+                            fillcolor=f"rgba({red},{green},{blue},0.18)", hoverinfo="skip", showlegend=False)  # fmt: skip
+    for name, x in result.marks.items():
+        out.add_vline(x, line={"color": look.muted, "width": 1, "dash": "4px,3px"},
+                      annotation={"text": name, "font": {"size": 11, "color": look.muted}},
+                      annotation_position="top right")  # fmt: skip
     kind = "log" if result.log else "linear"
     out.update_xaxes(title=result.x_label, gridcolor=look.line, type=kind)
     out.update_yaxes(title=result.y_label, gridcolor=look.line, type=kind)
@@ -361,6 +403,32 @@ def _told(part: Rectangles, k: int, style: colour.Style) -> str:
     if part.scores is not None and np.isfinite(part.scores[k]):
         words.append(f"score {part.scores[k]:.3g}")
     return "<br>".join(w for w in words if w)
+
+
+@_layer.register
+def _(part: Tree, out: go.Figure, look: colour.Theme, over: bool) -> None:
+    """Nodes that were looked into thin, leaves as they were decided."""
+    closed = part.corners()[:, [0, 1, 2, 3, 0]]
+    leaf, many = ~part.inner, len(part.boxes) > 2000  # then texts are slow
+    label = part.tree.score_label
+    texts = [trees.sentence(node, label).replace(" \u00b7 ", "<br>") for node in part.tree.nodes]
+    for style, at in part.groups():
+        named = True  # one entry of the legend a decision
+        for own, width in ((at[~leaf[at]], 0.7), (at[leaf[at]], 0.8 if many else 1.8)):
+            if not own.size:
+                continue
+            more: dict[str, Any] = {"dash": ",".join(f"{d}px" for d in style.dash) or "solid"}
+            if not many:
+                red, green, blue = (round(255 * v) for v in colour.rgb(style.colour))
+                more |= {
+                    "fill": "toself",
+                    "fillcolor": f"rgba({red},{green},{blue},{0.15 if width > 1 and style.hatch else 0})",
+                }
+                more |= {"hoverinfo": "text", "text": [texts[k] for k in own for _ in range(6)]}
+            _trace(
+                out, closed[own], style.colour, width, style.name, legendgroup=style.name, **more
+            )
+            out.data[-1].showlegend, named = named, False
 
 
 @_layer.register

@@ -10,7 +10,7 @@ import pytest
 from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.method import METHODS
-from hrviz.results import Picture, Step
+from hrviz.results import Boxes, Node, Partition, Picture, Step, ZoomTree
 from hrviz.scenes import SCENES
 from hrviz.viewer import gallery, launch, live, permalink
 from hrviz.viewer.permalink import Link
@@ -231,6 +231,22 @@ def test_what_stands_beside_the_viewer():
     cut = {"patches": Step("patches", Picture(np.zeros((4, 6, 3))))}
     assert outputs.shown(cut) == ["patches"] and outputs.uniform(cut) == ""
     assert outputs.shown(steps | cut, "patches") == ["patches"]  # a strip lies nowhere: alone
+
+
+def test_a_tree_tells_before_boxes_and_parts():
+    box = Box(0, 0, 8, 8)
+    node = Node(0, None, box, 1, "processed")
+    cut = np.array([[0.0, 0, 8, 8]])
+    results = {
+        "parts": Partition(cut, np.array([0]), ("A",)),
+        "boxes": Boxes(cut),
+        "tree": ZoomTree((node,)),
+        "picture": Picture(np.zeros((4, 6, 3))),
+    }
+    steps = {name: Step(name, result) for name, result in results.items()}
+    assert live.telling(steps) == "tree" and live.drawable(steps["tree"].result)
+    assert live.pictured(steps).name == "picture"  # where there is room for one picture alone
+    assert outputs.shown(steps, "tree") == ["tree"]
 
 
 def _methods_page(monkeypatch, image, **query):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image as PILImage
 from viewer_fakes import FakeImage
-from viewer_page import app, jpeg_url, png_url, served, warp_nodes
+from viewer_page import Page, data, jpeg_url, png_url, warp_nodes
 
 from hrviz.geometry import Box
 from hrviz.viewer import routes as vr
@@ -24,85 +21,8 @@ RASTER = {"x": 400.0, "y": 300.0, "w": 800.0, "h": 600.0}
 OUTPUT = Path(__file__).parents[1] / "output"
 
 
-class Page:
-    """The mounted viewer, with what a test asks of it."""
-
-    def __init__(self, page: Any) -> None:
-        self.page = page
-        self.errors: list[str] = []
-        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda e: self.errors.append(str(e)))
-
-    def js(self, code: str, argument: Any = None) -> Any:
-        return self.page.evaluate(code, argument)
-
-    def show(self, data: dict[str, Any]) -> None:
-        self.js("data => handle.update(data)", data)
-
-    def settle(self) -> None:
-        self.page.wait_for_function(
-            """() => { const s = handle.state(), w = handle.viewer.world;
-                return s.loading === 0 && w.getItemCount() > 0 && w.getItemAt(0).getFullyLoaded(); }""",
-            timeout=30_000,
-        )
-        self.frames()
-
-    def frames(self) -> None:
-        self.js("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
-
-    def at(self, x: float, y: float) -> tuple[float, float]:
-        """Position on the page of a level-0 point."""
-        return tuple(
-            self.js(
-                """([x, y]) => { const p = handle.imageToScreen(x, y);
-                const r = handle.element.querySelector('.hv-overlay').getBoundingClientRect();
-                return [p[0] + r.left, p[1] + r.top]; }""",
-                [x, y],
-            )
-        )
-
-    def overlay(self, x: float, y: float) -> np.ndarray:
-        """RGBA of the overlay canvas, 3 x 3 screen pixels around a level-0 point."""
-        pixels = self.js(
-            """([x, y]) => { const c = handle.element.querySelector('.hv-overlay');
-            const k = c.width / c.clientWidth, p = handle.imageToScreen(x, y);
-            return [...c.getContext('2d').getImageData(Math.round(p[0] * k) - 1,
-              Math.round(p[1] * k) - 1, 3, 3).data]; }""",
-            [x, y],
-        )
-        return np.array(pixels).reshape(9, 4)
-
-    def picture(self) -> np.ndarray:
-        return np.asarray(PILImage.open(io.BytesIO(self.page.screenshot())).convert("RGB"))
-
-
-@pytest.fixture
-def viewer(browser: Any) -> Iterator[Page]:
-    with served(app()) as url:
-        tab = browser.new_page(viewport={"width": 1280, "height": 720}, reduced_motion="reduce")
-        page = Page(tab)
-        tab.goto(url)
-        tab.wait_for_function("window.ready", timeout=20_000)
-        yield page
-        assert page.errors == []
-
-
 def grid() -> np.ndarray:
     return warp_nodes((0, 0, W, H), N)
-
-
-def data(image: FakeImage, **more: Any) -> dict[str, Any]:
-    return {
-        "image": vr.register_image(image),
-        "theme": "dark",
-        "viewport": None,
-        "viewport_version": 0,
-        "overlays": [],
-        "output": None,
-        "draw": None,
-        "drawings": {"boxes": [], "strokes": []},
-        "disclaimer": "For research and teaching only.",
-    } | more
 
 
 def grid_overlay() -> dict[str, Any]:

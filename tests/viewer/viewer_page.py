@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import uvicorn
+from PIL import Image as PILImage
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
@@ -99,3 +101,69 @@ def served(application: Any) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+class Page:
+    """The mounted viewer, with what a test asks of it."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e: self.errors.append(str(e)))
+
+    def js(self, code: str, argument: Any = None) -> Any:
+        return self.page.evaluate(code, argument)
+
+    def show(self, data: dict[str, Any]) -> None:
+        self.js("data => handle.update(data)", data)
+
+    def settle(self) -> None:
+        self.page.wait_for_function(
+            """() => { const s = handle.state(), w = handle.viewer.world;
+                return s.loading === 0 && w.getItemCount() > 0 && w.getItemAt(0).getFullyLoaded(); }""",
+            timeout=30_000,
+        )
+        self.frames()
+
+    def frames(self) -> None:
+        self.js("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Position on the page of a level-0 point."""
+        return tuple(
+            self.js(
+                """([x, y]) => { const p = handle.imageToScreen(x, y);
+                const r = handle.element.querySelector('.hv-overlay').getBoundingClientRect();
+                return [p[0] + r.left, p[1] + r.top]; }""",
+                [x, y],
+            )
+        )
+
+    def overlay(self, x: float, y: float) -> np.ndarray:
+        """RGBA of the overlay canvas, 3 x 3 screen pixels around a level-0 point."""
+        pixels = self.js(
+            """([x, y]) => { const c = handle.element.querySelector('.hv-overlay');
+            const k = c.width / c.clientWidth, p = handle.imageToScreen(x, y);
+            return [...c.getContext('2d').getImageData(Math.round(p[0] * k) - 1,
+              Math.round(p[1] * k) - 1, 3, 3).data]; }""",
+            [x, y],
+        )
+        return np.array(pixels).reshape(9, 4)
+
+    def picture(self) -> np.ndarray:
+        return np.asarray(PILImage.open(io.BytesIO(self.page.screenshot())).convert("RGB"))
+
+
+def data(image: Any, **more: Any) -> dict[str, Any]:
+    return {
+        "image": vr.register_image(image),
+        "theme": "dark",
+        "viewport": None,
+        "viewport_version": 0,
+        "overlays": [],
+        "output": None,
+        "draw": None,
+        "drawings": {"boxes": [], "strokes": []},
+        "disclaimer": "For research and teaching only.",
+    } | more

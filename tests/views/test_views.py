@@ -79,7 +79,7 @@ def test_deepzoom(name):
     assert len({o["id"] for o in made}) == len(made)
     for o in made:
         assert {"id", "kind", "visible", "opacity", "label"} <= set(o)
-        assert o["kind"] in {"raster", "grid", "boxes", "points", "lines", "tiles"}
+        assert o["kind"] in {"raster", "grid", "boxes", "points", "lines", "tiles", "tree"}
 
 
 # -- alignment --------------------------------------------------------------------------------

@@ -25,6 +25,52 @@ def tiles(n: int, m: int) -> np.ndarray:
     return np.stack([y, x, y + BOX.height / n, x + BOX.width / m], 1)
 
 
+def quadtree(box: Box = BOX, depth: int = 2, seed: int = 0) -> r.ZoomTree:
+    """Every window is looked at: some are zoomed into, the others end in one decision or another."""
+    rng = np.random.default_rng(seed)
+    nodes: list[r.Node] = []
+    waiting: list[tuple[int | None, Box, int]] = [(None, box, 0)]
+    ends = [d for d in r.DECISIONS if d not in ("zoomed", "sampled")]
+    while waiting:
+        parent, at, level = waiting.pop(0)
+        score = float(rng.random())
+        zoomed = level == 0 or (level < depth and score > 0.45)
+        decision = "zoomed" if zoomed else ends[min(int(score * 2 * len(ends)), 99) % len(ends)]
+        nodes.append(
+            r.Node(
+                len(nodes), parent, at, 2.0 ** (depth - level), decision, score,
+                f"{'more' if zoomed else 'less'} than 45 % of it may be tumour",
+                tag="" if zoomed or level < depth else "AB"[len(nodes) % 2],
+                pixels=256.0 * 256, calls=1 + (decision == "processed"),
+            )
+        )  # fmt: skip
+        if zoomed:
+            (y0, x0, y1, x1), (y, x) = at, at.centre
+            quarters = (Box(y0, x0, y, x), Box(y0, x, y, x1), Box(y, x0, y1, x), Box(y, x, y1, x1))
+            waiting += [(len(nodes) - 1, quarter, level + 1) for quarter in quarters]
+    return r.ZoomTree(tuple(nodes), "p(zoom)", 256.0**2 * 4**depth, 4.0**depth, "stand-in: chance")
+
+
+def sampled(box: Box = BOX, count: int = 400, side: float = 0.02, seed: int = 0) -> r.ZoomTree:
+    """A root and `count` patches drawn from it, some more than once."""
+    rng = np.random.default_rng(seed)
+    size = side * max(box.height, box.width)
+    nodes = [
+        r.Node(
+            0, None, box, 32, "zoomed", None, "the whole, seen from afar", pixels=512.0**2, calls=1
+        )
+    ]
+    for k in range(count):
+        y = box.y0 + rng.beta(2, 4) * (box.height - size)
+        x = box.x0 + rng.beta(3, 3) * (box.width - size)
+        times = int(rng.integers(1, 4)) if k % 5 == 0 else 1
+        at = Box(y, x, y + size, x + size)
+        nodes.append(r.Node(k + 1, 0, at, 1, "sampled", float(rng.random() / count), "drawn by its attention",
+                            draws=times, pixels=64.0**2, calls=1))  # fmt: skip
+    whole = box.area
+    return r.ZoomTree(tuple(nodes), "attention", whole, whole / 64**2, "trained: example")
+
+
 def examples() -> dict[str, r.Result]:
     """Name to result; every type of `hrviz.results.TYPES` once, some in two guises."""
     rng = np.random.default_rng(0)

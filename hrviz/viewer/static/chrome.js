@@ -22,6 +22,9 @@ const ICONS = {
   layers: 'M8 2.8 2.6 5.6 8 8.4l5.4-2.8zM2.8 8.4 8 11l5.2-2.6M2.8 10.9 8 13.5l5.2-2.6',
   clear: 'M5.2 4.2V2.8h5.6v1.4M2.8 4.2h10.4M4.2 4.2l.7 9h6.2l.7-9M6.8 6.6v4.4M9.2 6.6v4.4',
   play: 'M5 3.2v9.6l7.6-4.8z',
+  pause: 'M4.4 3.2h2.4v9.6H4.4zM9.2 3.2h2.4v9.6H9.2z',
+  back: 'M9.8 3.6 5.4 8l4.4 4.4z',
+  next: 'M6.2 3.6 10.6 8l-4.4 4.4z',
   lattice: 'M2.8 2.8h10.4v10.4H2.8zM6.3 2.8v10.4M9.7 2.8v10.4M2.8 6.3h10.4M2.8 9.7h10.4',
 };
 
@@ -79,6 +82,22 @@ function skeleton(act) {
   p.status.append(p.where, p.notice, p.zoom);
   p.root.append(p.main, p.status);
   return p;
+}
+
+/** Where the pointer is and what lies there, in the status line `root`. */
+function tellWhere(root, point, image, valuesAt) {
+  if (!point || !image) {
+    root.textContent = '';
+    return;
+  }
+  const [x, y] = point;
+  const inside = x >= 0 && y >= 0 && x < image.width && y < image.height;
+  root.replaceChildren(h('span', { class: 'hv-xy', text: inside ? `x ${thin(Math.floor(x))}  y ${thin(Math.floor(y))}` : 'outside' }));
+  for (const { label, text } of inside ? valuesAt(x, y) : []) {
+    const value = h('span', { class: 'hv-value' });
+    value.append(h('span', { class: 'hv-key', text: label }), h('b', { text }));
+    root.append(value);
+  }
 }
 
 /** A round length of at most 140 px: {px, text}. */

@@ -122,40 +122,16 @@ function tap(image, x, y, out) {
   }
 }
 
-/** Play button and scrubber: how much of the warp is applied. */
-class Morph {
-  /** `changed(amount)` is called at every frame; `still`: no motion, the button jumps. */
+/** How much of the warp is applied. */
+class Morph extends Scrub {
   constructor(root, changed, still) {
-    Object.assign(this, { root, changed, still, amount: 1, frame: 0 });
-    this.play = button('play', 'From even to warped', () => this.run());
-    this.bar = h('input', { type: 'range', class: 'hv-range', min: 0, max: 1, step: 0.01, value: 1, 'aria-label': 'Warp amount, 0 even, 1 warped' });
-    this.bar.addEventListener('input', () => { this._stop(); this.set(Number(this.bar.value)); });
+    super({ most: 1, step: 0.01, lasts: () => MORPH_MS, ease: (t) => t * t * (3 - 2 * t), changed, still,
+      title: 'From even to warped', label: 'Warp amount, 0 even, 1 warped' });
+    this.set(1, true);
     root.append(this.play, h('span', { text: 'even' }), this.bar, h('span', { text: 'warped' }));
   }
 
-  set(amount) {
-    this.amount = amount;
-    this.bar.value = amount;
-    this.changed(amount);
-  }
-
-  run() {
-    this._stop();
-    if (this.still) {
-      this.set(this.amount < 1 ? 1 : 0);
-      return;
-    }
-    const start = performance.now();
-    const step = (now) => {
-      const t = clamp((now - start) / MORPH_MS, 0, 1);
-      this.frame = t < 1 ? requestAnimationFrame(step) : 0;
-      this.set(t < 1 ? t * t * (3 - 2 * t) : 1);
-    };
-    step(start);
-  }
-
-  _stop() {
-    cancelAnimationFrame(this.frame);
-    this.frame = 0;
+  get amount() {
+    return this.value;
   }
 }

@@ -3,8 +3,8 @@
 class Overlays {
   constructor(canvas, host) {
     this.canvas = canvas;
-    this.host = host; // {redraw, fail, requestMap?}
-    this.items = new Map(); // id -> {spec, raster?}
+    this.host = host; // {redraw, fail, requestMap?, tree(view) -> Tree of the pane}
+    this.items = new Map(); // id -> {spec, raster?, tree?}
     this.hidden = false; // the 'o' key
     this.amount = 1; // how much of a warp is applied: below 1 its grid is on the way from even
   }
@@ -20,6 +20,10 @@ class Overlays {
         item.raster = item.raster || new Raster(this.host);
         item.raster.update(item.spec);
       }
+      if (spec.kind === 'tree' && spec.boxes) {
+        item.tree = item.tree || new Tree(this.host.redraw);
+        item.tree.update(spec);
+      }
       next.set(spec.id, item);
     }
     for (const [id, item] of this.items) if (!next.has(id) && item.raster) item.raster.destroy();
@@ -28,6 +32,19 @@ class Overlays {
 
   get visible() {
     return [...this.items.values()].filter((i) => i.spec.visible !== false);
+  }
+
+  /** The tree of an item: its own, or that of the pane. */
+  _tree({ spec, tree }) {
+    return spec.kind !== 'tree' ? null : tree || this.host.tree(spec.view) || null;
+  }
+
+  /** The pointer is over a level-0 point, or null: trees mark what lies there. */
+  point(at) {
+    for (const item of this.hidden ? [] : this.visible) {
+      const tree = this._tree(item);
+      if (tree) tree.point(at);
+    }
   }
 
   draw(view, last) {
@@ -39,13 +56,17 @@ class Overlays {
     ctx.clearRect(0, 0, view.w, view.h);
     if (!this.hidden) {
       const moving = this.amount < 1;
-      for (const { spec, raster } of this.visible) {
+      for (const item of this.visible) {
+        const { spec, raster } = item;
+        const tree = this._tree(item);
         if (moving && spec.whole) continue; // tells of the whole warp only
         ctx.save();
         ctx.globalAlpha = spec.opacity === undefined ? 1 : spec.opacity;
         if (moving && spec.mesh) this._zooms(ctx, view, spec);
+        else if (tree) drawTree(ctx, view, tree);
         else if (raster) raster.draw(ctx, view);
         else if (SHAPES[spec.kind]) SHAPES[spec.kind](ctx, view, spec, this.amount);
+        if (item.tree) markTree(ctx, view, item.tree);
         ctx.restore();
       }
     }
@@ -66,11 +87,15 @@ class Overlays {
     ctx.drawImage(this.sheet, 0, 0);
   }
 
-  /** Raw values of the visible rasters under a level-0 point: [{label, text}]. */
+  /** Raw values of the visible rasters, and decisions of the trees, under a level-0 point: [{label, text}]. */
   valuesAt(x, y) {
     if (this.hidden) return [];
     const out = [];
-    for (const { spec, raster } of this.visible) {
+    for (const item of this.visible) {
+      const { spec, raster } = item;
+      const tree = this._tree(item);
+      const node = tree ? tree.at(x, y) : -1;
+      if (node >= 0) out.push({ label: tree.style(node).name, text: tree.facts(node) });
       const value = raster ? raster.valueAt(x, y) : undefined;
       if (value === undefined) continue;
       const e = raster.encoding;

@@ -4,11 +4,12 @@
 const [TILE_GAP, TILE_CAPTION, TILE_LEGEND] = [8, 20, 48];
 
 class Pane {
-  /** parts: {root, chips, body, lattice, foot}; host: {hover(point|null), fly(box), morph(amount)}. */
+  /** parts: {root, chips, body, lattice, foot}; host: {hover(point|null), fly(box), mark(), morph(amount)}. */
   constructor(parts, host, still) {
     this.parts = parts;
     this.host = host;
-    this.tiles = new Map(); // id -> Tile, of all views
+    this.still = still;
+    this.tiles = new Map(); // id -> Tile or Icicle, of all views
     this.shown = []; // ids, in the order of the views
     this.lattice = false;
     this.morph = new Morph(parts.foot, (amount) => { this.redraw(); host.morph(amount); }, still);
@@ -26,7 +27,7 @@ class Pane {
       this.redraw();
     });
     this.resize = new ResizeObserver(() => this.draw());
-    this.resize.observe(parts.body);
+    this.resize.observe(parts.root);
   }
 
   /** How much of the warp is applied; always all of it where there is none to scrub. */
@@ -35,7 +36,7 @@ class Pane {
   }
 
   get main() {
-    return this.tiles.values().next().value;
+    return [...this.tiles.values()].find((t) => !t.tree);
   }
 
   get warp() {
@@ -46,6 +47,25 @@ class Pane {
     return this.main ? this.main.cross : null;
   }
 
+  /** The tree that a view shows. */
+  tree(id) {
+    const tile = this.tiles.get(id);
+    return tile && tile.tree;
+  }
+
+  /** How far the tree that is shown has come, for tests. */
+  get told() {
+    const tile = this.shown.map((id) => this.tiles.get(id)).find((t) => t.tree);
+    return tile ? { step: tile.tree.step, n: tile.tree.n, hovered: tile.tree.hovered } : null;
+  }
+
+  /** What is looked at in the trees, on the image. */
+  mark(ctx, view) {
+    for (const [id, { tree }] of this.tiles) {
+      if (tree && (this.shown.includes(id) || tree.hovered >= 0)) markTree(ctx, view, tree);
+    }
+  }
+
   /** output: one view, or {views: [...], shown: [ids]}. What the user chose stays until `shown` changes. */
   update(output) {
     this.parts.root.hidden = !output;
@@ -53,11 +73,11 @@ class Pane {
     const known = new Map();
     for (const view of views) {
       const id = view.id || view.title || 'output';
-      const tile = this.tiles.get(id) || new Tile(this.inside);
+      const tile = this.tiles.get(id) || (view.kind === 'tree' ? new Icicle({ ...this.host, still: this.still }) : new Tile(this.inside));
       tile.update(view);
       known.set(id, tile);
     }
-    for (const [id, tile] of this.tiles) if (!known.has(id)) tile.root.remove();
+    for (const [id, tile] of this.tiles) if (!known.has(id)) tile.remove();
     this.tiles = known;
     const asked = JSON.stringify(output && output.shown);
     if (asked !== this.asked) this.shown = (output && output.shown) || [];
@@ -82,7 +102,14 @@ class Pane {
       chip.setAttribute('aria-pressed', String(this.shown.includes(id)));
       return chip;
     }));
-    this.parts.body.replaceChildren(...this.shown.map((id) => this.tiles.get(id).root));
+    const shown = this.shown.map((id) => this.tiles.get(id));
+    const pictures = shown.filter((t) => !t.tree);
+    this.parts.body.replaceChildren(...pictures.map((t) => t.root));
+    this.parts.body.hidden = !pictures.length;
+    for (const tile of this.tiles.values()) {
+      if (tile.tree && shown.includes(tile)) this.parts.root.insertBefore(tile.root, this.parts.body);
+      else if (tile.tree) tile.remove();
+    }
   }
 
   /** Show a view, or hide it; one always stays. */
@@ -100,7 +127,9 @@ class Pane {
 
   /** Rows and columns that make the smallest picture largest; views of one size have one scale. */
   draw() {
-    const tiles = this.shown.map((id) => this.tiles.get(id));
+    const shown = this.shown.map((id) => this.tiles.get(id));
+    for (const tile of shown) if (tile.tree) tile.draw();
+    const tiles = shown.filter((t) => !t.tree);
     const { clientWidth: w, clientHeight: h } = this.parts.body;
     if (!tiles.length || !w || !h) return;
     const legend = tiles.some((t) => t.view.map) ? TILE_LEGEND : 0;
@@ -119,7 +148,7 @@ class Pane {
   /** Where a level-0 point shows up in all views. */
   point(at) {
     const before = [...this.tiles.values()].some((t) => t.cross);
-    for (const tile of this.tiles.values()) tile.point(at);
+    for (const [id, tile] of this.tiles) if (!tile.tree || this.shown.includes(id)) tile.point(at);
     if (before || [...this.tiles.values()].some((t) => t.cross)) this.redraw();
   }
 
@@ -138,6 +167,6 @@ class Pane {
   destroy() {
     this.resize.disconnect();
     cancelAnimationFrame(this.frame);
-    this.morph._stop();
+    this.morph.stop();
   }
 }

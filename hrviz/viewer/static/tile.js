@@ -37,6 +37,10 @@ class Tile {
     if (url !== this.url) this._load(url);
   }
 
+  remove() {
+    this.root.remove();
+  }
+
   async _load(url) {
     this.url = url;
     try {

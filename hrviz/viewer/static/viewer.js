@@ -41,12 +41,14 @@ export function mount(element, model) {
     redraw,
     fail: complain,
     requestMap: model.requestMap,
+    tree: (view) => pane.tree(view),
   });
   const pane = new Pane(
     { root: p.pane, chips: p.chips, body: p.tiles, lattice: p.lattice, foot: p.foot },
     {
       hover: (point) => { cross = point; redraw(); if (point) where(point); else where(hover); },
       fly: (box) => fly(box),
+      mark: redraw,
       morph: (amount) => { if (overlays.amount !== amount) { overlays.amount = amount; redraw(); } },
     },
     still,
@@ -194,6 +196,7 @@ export function mount(element, model) {
       viewer.drawer.setImageSmoothingEnabled(smooth);
     }
     overlays.draw(v, (ctx) => {
+      pane.mark(ctx, v);
       if (drawing) drawing.draw(ctx, v);
       if (cross) crosshair(ctx, ...v.at(...cross), MARK);
     });
@@ -221,18 +224,7 @@ export function mount(element, model) {
   }
 
   function where(point) {
-    if (!point || !image) {
-      p.where.textContent = '';
-      return;
-    }
-    const [x, y] = point;
-    const inside = x >= 0 && y >= 0 && x < image.width && y < image.height;
-    p.where.replaceChildren(h('span', { class: 'hv-xy', text: inside ? `x ${thin(Math.floor(x))}  y ${thin(Math.floor(y))}` : 'outside' }));
-    for (const { label, text } of inside ? [...overlays.valuesAt(x, y), ...pane.valuesAt(point)] : []) {
-      const value = h('span', { class: 'hv-value' });
-      value.append(h('span', { class: 'hv-key', text: label }), h('b', { text }));
-      p.where.append(value);
-    }
+    tellWhere(p.where, point, image, (x, y) => [...overlays.valuesAt(x, y), ...pane.valuesAt(point)]);
   }
 
   function start() {
@@ -344,7 +336,7 @@ export function mount(element, model) {
   };
 
   function onKey(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.type === 'range') return; // it has its own keys
     if (event.key === 'Escape') {
       if (drawing && drawing.cancel()) event.stopPropagation();
       else p.root.classList.remove('hv-full');
@@ -364,11 +356,13 @@ export function mount(element, model) {
     if (!ready()) return;
     const r = p.image.getBoundingClientRect();
     hover = toImage({ x: event.clientX - r.left, y: event.clientY - r.top });
+    overlays.point(hover);
     where(hover);
     pane.point(hover);
   });
   p.stage.addEventListener('pointerleave', () => {
     hover = null;
+    overlays.point(null);
     where(null);
     pane.point(null);
   });
@@ -442,7 +436,7 @@ export function mount(element, model) {
     outputAt: (x, y) => pane.warp && pane.warp.toOutput(x, y),
     imageAt: (px, py) => pane.warp && pane.warp.toImage(px, py),
     morph: (amount) => pane.morph.set(amount),
-    state: () => ({ loading, failed, cross, output: pane.cross, views: pane.shown, amount: pane.amount, viewport: ready() ? view() : null, drawings: drawing && drawing.value, message: p.messageText.textContent }),
+    state: () => ({ loading, failed, cross, output: pane.cross, views: pane.shown, amount: pane.amount, tree: pane.told, viewport: ready() ? view() : null, drawings: drawing && drawing.value, message: p.messageText.textContent }),
     get viewer() { return viewer; },
   };
 }
