@@ -44,6 +44,8 @@ RECIPES = {
     "patch-drop": "hrviz.training.patch_drop",
     "needle-graph": "hrviz.training.needle_graph",
     "tissue-razn": "hrviz.training.tissue_razn",
+    "road-gain": "hrviz.training.road_gain",
+    "road-windows": "hrviz.training.road_windows",
 }
 
 

@@ -127,6 +127,8 @@ def remix(
         Blocks by network.
     tree : ZoomTree
         The same as a tree, with what was read.
+    blocks : Picture
+        Those worth most, as networks receive them.
     plans : Curve
         Expected accuracy against latency: the best plans, and even ones.
     latency : Prediction
@@ -155,8 +157,6 @@ def remix(
     yield Step("history", past_objects.points(), past_objects.told)
     film = remix_run.Film(view, past_objects, known, splits, round(budget), prior)
     yield Step("partition", film.partition(), film.told)
-    if aim == "none":
-        yield Step("tree", film.tree(), "Planned only: nothing was read for it.")
     yield Step(
         "plans",
         film.curve(),
@@ -164,13 +164,15 @@ def remix(
     )
     values = {"planned": float(film.latency), "budget": float(round(budget)), "expected_accuracy": film.value}  # fmt: skip
     yield Step("latency", Prediction(values, unit="ms", source=known.badge), film.spoken)
-    if aim == "none":
-        return
-    if follow > 1:
+    if aim != "none" and follow > 1:
         for curve, done in film.follow(follow, lag):
             yield Step("frames", curve, "Blocks without detections are skipped for longer and longer.", done)  # fmt: skip
-    for tree, done in film.look():
-        yield Step("tree", tree, f"{film.looked} of {film.blocks} blocks looked at.", done)
+    seen = "looked at" if aim != "none" else "read, no network sees them"
+    for tree, done in film.look(networks=aim != "none"):
+        yield Step("tree", tree, f"{film.looked} of {film.blocks} blocks {seen}.", done)
+    yield Step("blocks", film.sheet(), "The blocks worth most, as their networks receive them.")
+    if aim == "none":
+        return
     found = film.found()
     badge = "trained: " + " and ".join(sorted(set(known.detectors)))
     yield Step("boxes", found.result(("person",), badge), "Merged over blocks at IoU 0.5.")

@@ -17,12 +17,14 @@ from hrviz.methods.downsampling.previous_frame import previous_view
 from hrviz.methods.zooming.growing import Growing
 from hrviz.methods.zooming.remix_plan import SKIP, Leaf, Plans, values
 from hrviz.methods.zooming.remix_profile import Profile
-from hrviz.results import Curve, Partition, Points, ZoomTree
+from hrviz.methods.zooming.sheets import sheet
+from hrviz.results import Curve, Partition, Picture, Points, ZoomTree
 
 SIZES = 12  # classes of objects in the plan, by level-0 side
 MARGIN = 0.04  # of a block's side, read around it: people on its border are whole in one block
 MERGE = 0.5  # IoU at which boxes of two blocks are one
 HEAVY_SIDE = 1536  # longer side of what the heaviest detector sees of a past frame
+SHEET = 9  # blocks shown
 GAINS = (0.5, 0.1, 0.0)  # of the controller: proportional, integral, derivative
 
 
@@ -106,6 +108,7 @@ class Film:
     leaves: list[Leaf] = field(default_factory=list)
     boxes: list[Found] = field(default_factory=list)
     looked: int = 0
+    shown: list[tuple[float, int, np.ndarray]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.milliseconds = np.maximum(1, np.ceil(self.profile.seconds * 1000)).astype(int)
@@ -220,40 +223,51 @@ class Film:
             reason=f"{worth:.1%} of the expected accuracy for {ms} ms",
         )  # fmt: skip
 
-    def tree(self) -> ZoomTree:
-        """The plan as a tree, nothing read."""
-        grown, parents = self._grown(), {}  # type: tuple[Growing, dict[tuple[int, int, int], int]]
-        for leaf in self.leaves:
-            self._add(grown, leaf, parents, False)
-        return grown.tree()
-
-    def look(self) -> Iterator[tuple[ZoomTree, float]]:
-        """Give every block to its network; yields the tree so far and how much is done."""
+    def look(self, networks: bool = True) -> Iterator[tuple[ZoomTree, float]]:
+        """Read every block, and give it to its network; yields the tree so far and how much is done."""
         grown, parents = self._grown(), {}  # type: tuple[Growing, dict[tuple[int, int, int], int]]
         grown.pending()
-        self.boxes, self.looked = [], 0
+        self.boxes, self.looked, self.shown = [], 0, []
         for place, leaf in enumerate(self.leaves):
             current().check()
             if leaf.network != SKIP:
-                self.boxes.append(self._found(self.view, leaf))
+                seen, pixels = self._read(self.view, leaf)
+                if networks:
+                    self.boxes.append(self._found(leaf, seen, pixels))
+                worth = float(self.worth[leaf.depth][leaf.network, leaf.row, leaf.column])
+                self.shown = sorted([*self.shown, (worth, place, pixels)], key=lambda s: -s[0])[
+                    :SHEET
+                ]
                 self.looked += 1
-            self._add(grown, leaf, parents, leaf.network != SKIP)
+            self._add(grown, leaf, parents, networks and leaf.network != SKIP)
             if leaf.network != SKIP or place + 1 == len(self.leaves):
                 yield grown.tree(), (place + 1) / len(self.leaves)
 
-    def _found(self, view: ImageView, leaf: Leaf) -> Found:
-        """What a block's network finds; kept where the centre lies in the block."""
+    def _read(self, view: ImageView, leaf: Leaf) -> tuple[Box, np.ndarray]:
+        """A block with its margin, and its pixels as the network receives them."""
         box = self.box(leaf)
         seen = box.grown(MARGIN * max(box.height, box.width)).intersect(view.box)
-        side = int(self.profile.sides[leaf.network])
-        scale = side / max(seen.height, seen.width)
+        scale = int(self.profile.sides[leaf.network]) / max(seen.height, seen.width)
         size = max(1, round(seen.height * scale)), max(1, round(seen.width * scale))
-        found = detect(self.profile.detectors[leaf.network], view.read(size, seen))
-        factor = np.tile(np.array([seen.height, seen.width]) / size, 2)
+        return seen, view.read(size, seen)
+
+    def _found(self, leaf: Leaf, seen: Box, pixels: np.ndarray) -> Found:
+        """What a block's network finds; kept where the centre lies in the block."""
+        box = self.box(leaf)
+        found = detect(self.profile.detectors[leaf.network], pixels)
+        factor = np.tile(np.array([seen.height, seen.width]) / pixels.shape[:2], 2)
         boxes = found.boxes * factor + [seen.y0, seen.x0] * 2
         middle = (boxes[:, :2] + boxes[:, 2:]) / 2
         own = ((middle >= [box.y0, box.x0]) & (middle < [box.y1, box.x1])).all(1)
         return Found(boxes[own], found.scores[own], found.labels[own])
+
+    def sheet(self) -> Picture:
+        """The blocks that are worth most, as their networks receive them."""
+        if not self.shown:
+            return Picture(np.full((64, 96, 3), 0.12, np.float32))
+        return sheet(
+            [pixels for _, _, pixels in self.shown], [worth for worth, _, _ in self.shown], 144
+        )
 
     def found(self) -> Found:
         """All boxes, merged by non-maximum suppression."""
@@ -286,7 +300,7 @@ class Film:
                     skips[place] -= 1
                     continue
                 used += int(self.milliseconds[leaf.network])
-                seen = len(self._found(frame, leaf).at_least(SHOWN).scores)
+                seen = len(self._found(leaf, *self._read(frame, leaf)).at_least(SHOWN).scores)
                 windows[place] = 0 if seen else windows.get(place, 0) + 1
                 skips[place] = windows[place]
             error = self.budget - used

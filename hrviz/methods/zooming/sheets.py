@@ -33,15 +33,22 @@ def _laid_out(cells: Sequence[np.ndarray], across: int) -> Picture:
     return Picture(out)
 
 
-def sheet(pictures: Sequence[np.ndarray], weights: Sequence[float] | None = None) -> Picture:
-    """Pictures (h, w, 3) in rows, each with a bar as long as its weight (the largest fills it)."""
+def sheet(
+    pictures: Sequence[np.ndarray], weights: Sequence[float] | None = None, edge: int = EDGE
+) -> Picture:
+    """Pictures (h, w, 3) in rows, each with a bar as long as its weight (the largest fills it).
+
+    `edge` is the width of each; its height keeps the shape of the first.
+    """
     cells = []
     top = max(weights, default=1.0) if weights else 1.0
+    h, w = pictures[0].shape[:2]
+    height = int(np.clip(round(edge * h / w), edge // 4, 4 * edge))
     for k, pixels in enumerate(pictures):
-        cell = _fitted(pixels, EDGE, EDGE).astype(np.float32)
+        cell = _fitted(pixels, height, edge).astype(np.float32)
         if weights is not None:
-            bar = np.full((BAR, EDGE, 3), FAINT, np.float32)
-            bar[1:, : max(1, round(EDGE * max(0.0, weights[k]) / (top or 1.0)))] = INK
+            bar = np.full((BAR, edge, 3), FAINT, np.float32)
+            bar[1:, : max(1, round(edge * max(0.0, weights[k]) / (top or 1.0)))] = INK
             cell = np.concatenate([cell, bar])
         cells.append(cell)
     return _laid_out(cells, int(np.ceil(np.sqrt(len(cells) * 1.5))))
