@@ -184,7 +184,8 @@ class Film:
                     even[int(ms) :] = np.maximum(even[int(ms) :], total)
         thin = np.unique(np.linspace(0, self.budget, min(len(x), 256)).round().astype(int))
         return Curve(x[thin], {"best plan": best[thin], "best even grid": even[thin]},
-                     "latency (ms, recorded profile)", "expected accuracy (eAP)", tag="formula")  # fmt: skip
+                     "latency (ms, recorded profile)", "expected accuracy (eAP)", tag="formula",
+                     marks={"this plan": float(self.latency)})  # fmt: skip
 
     # -- looking --------------------------------------------------------------------------------
     def _grown(self) -> Growing:

@@ -346,7 +346,10 @@ class Drawing:
                     reason=f"draw {k + 1} from this tile, {each:,.0f} px at full resolution",
                 )  # fmt: skip
             done = (place + 1) / len(counts)
-            told = f"{place + 1} of {len(counts)} tiles opened, {self.subtiles} sub-tiles read."
+            told = f"{place + 1} of {len(counts)} tiles opened, {self.subtiles} sub-tiles read"
+            if eye.asked >= 0.9 * stages.region.area:
+                told += "; the view alone reads everything, since no coarser level is stored"
+            told += "."
             yield grown.tree(), done, told
 
     @property
@@ -428,12 +431,13 @@ def spread(view: ImageView, eye: Eye, drawing: Drawing, redraws: int, rng: np.ra
     current().counts.update(counts)
     own = _answers(drawing, steps)[:, asked]
     mean, deviation = np.mean(rows, 0), np.std(rows, 0)
-    series = {"this drawing": own, "mean of redraws": mean, "mean - sd": np.clip(mean - deviation, 0, 1),
-              "mean + sd": np.clip(mean + deviation, 0, 1)}  # fmt: skip
+    series = {"this drawing": own, "mean of redraws": mean}
+    band = np.clip(np.stack([mean - deviation, mean + deviation], 1), 0, 1)
     name = eye.classes[asked]
     if truth is not None:
         series["exact sum"] = np.full(len(steps), truth.values[name])
-    return Curve(steps.astype(float), series, "draws", f"probability of {name!r}", tag="measured")
+    return Curve(steps.astype(float), series, "draws", f"probability of {name!r}",
+                 tag="measured", bands={"mean of redraws": band})  # fmt: skip
 
 
 def _answers(drawing: Drawing, steps: np.ndarray) -> np.ndarray:
