@@ -30,7 +30,7 @@ RECIPES = {
         "colon", Setting(10, 5, (50, 50), 27, 10), Plan(steps=700, rate=2e-3, contrastive=0.5)
     ),
     "colon-zoom-in-resnet": Recipe(
-        "colon", Setting(10, 5, (50, 50), 27, 10), Plan(steps=400, rate=2e-3, contrastive=0.5), "resnet"
+        "colon", Setting(10, 5, (50, 50), 27, 10), Plan(steps=900, rate=2e-3, contrastive=0.5), "resnet"
     ),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-r"""The Zoom-In network: attention on a thumbnail picks tiles, attention on those picks sub-tiles.
+r"""Zoom-In network: attention on a thumbnail picks tiles, attention on those picks sub-tiles.
 
 A first attention network looks at a view at scale s1 and says which tiles deserve a look; a second
 looks at the drawn tiles at scale s2 and says which sub-tiles; only those are read at full
