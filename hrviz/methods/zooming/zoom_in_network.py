@@ -39,9 +39,11 @@ import numpy as np
 
 from hrviz.image import ImageView
 from hrviz.method import Control, Seed, method
-from hrviz.methods.zooming import two_stages
+from hrviz.methods.zooming import zoom_in_checks as checks
+from hrviz.methods.zooming import zoom_in_eye as eyes
 from hrviz.methods.zooming.stages import Stages, memory, paper_tile
-from hrviz.methods.zooming.two_stages import ZoomTask
+from hrviz.methods.zooming.two_stages import Drawing
+from hrviz.methods.zooming.zoom_in_eye import ZoomTask
 from hrviz.results import Curve, Prediction, Step
 
 Guide = Annotated[
@@ -78,6 +80,11 @@ Redraws = Annotated[
     Control("How often everything is drawn again to show the spread. Up: a surer spread, longer.",
             1, 32, 1, basic=False),
 ]  # fmt: skip
+Features = Annotated[
+    Literal["lenet", "resnet"],
+    Control("What looks at sub-tiles. ResNet: deeper, slower; where it is not trained the LeNet looks.",
+            title="Extractor", basic=False),
+]  # fmt: skip
 Contrastive = Annotated[
     bool,
     Control("Also draws where attention is low, and shows what the classifier says of that.",
@@ -104,7 +111,7 @@ Mapping = Annotated[
     use_when="An image is far too large for memory, and small things that stand out decide its class.",
     avoid_when="What decides is spread evenly, or cannot be told from anything else at low resolution.",
     network=lambda params: params["task"] != "none",
-    example=two_stages.EXAMPLE,
+    example=eyes.EXAMPLE,
 )
 def zoom_in_network(
     view: ImageView,
@@ -116,6 +123,7 @@ def zoom_in_network(
     tile: TilePixels = 0,
     subtile: SubtilePixels = 0,
     draws: Draws = 10,
+    extractor: Features = "lenet",
     mapping: Mapping = "centres",
     contrastive: Contrastive = False,
     exact: Exact = False,
@@ -137,6 +145,7 @@ def zoom_in_network(
         Sides at full resolution.
     draws : int
         N.
+    extractor : {'lenet', 'resnet'}
     mapping : {'centres', 'paper'}
     contrastive : bool
         Also draw where attention is low, as the contrastive loss does.
@@ -175,13 +184,14 @@ def zoom_in_network(
     HrvizError
         A view or an exact sum that is too large, or truth that is not there.
     """
-    aim = two_stages.resolve(task, view.truth)
-    stages = two_stages.plan(view, aim, first, second, tile, subtile, mapping)
-    eye = two_stages.attend(view, stages, aim, saliency)
+    aim = eyes.resolve(task, view.truth)
+    name = eyes.network(aim, extractor)
+    stages = eyes.plan(view, name, first, second, tile, subtile, mapping)
+    eye = eyes.attend(view, stages, name, saliency)
     rng = np.random.default_rng(seed)
     yield Step("view", eye.shown, eye.note)
     yield Step("attention", eye.heat, f"{eye.alpha.size:,} positions; {eye.concentration}.")
-    drawing = two_stages.Drawing(view, eye, draws, rng)
+    drawing = Drawing(view, eye, draws, rng)
     for tree, done, told in drawing.grow():
         yield Step("tree", tree, told, done)
     yield Step(
@@ -194,7 +204,7 @@ def zoom_in_network(
         )
         return
     if contrastive:
-        low = two_stages.contrast(view, eye, draws, rng)
+        low = checks.contrast(view, eye, draws, rng)
         told = (
             "Sub-tiles drawn from 1 - alpha and 1 - beta: the contrastive loss wants them negative."
         )
@@ -202,17 +212,17 @@ def zoom_in_network(
     yield Step("memory", _memory(stages, drawing), "Input pixels held, by the paper's formulas.")
     truth: Prediction | None = None
     if exact:
-        for found, done, told in two_stages.exact(view, eye):
+        for found, done, told in checks.exact(view, eye):
             truth = found
             yield Step("exact", found, told, done)
-    yield Step("estimate", two_stages.spread(view, eye, drawing, redraws, rng, truth),
+    yield Step("estimate", checks.spread(view, eye, drawing, redraws, rng, truth),
                f"One draw, the mean of {redraws} further ones, and their spread.")  # fmt: skip
     answer = drawing.answer()
     yield Step("prediction", answer, f"From {drawing.subtiles} sub-tiles of {stages.subtile} px.")
-    yield from two_stages.score(view, eye, drawing, answer, aim)
+    yield from checks.score(view, eye, drawing, answer, aim)
 
 
-def _memory(stages: Stages, drawing: "two_stages.Drawing") -> Curve:
+def _memory(stages: Stages, drawing: Drawing) -> Curve:
     """The paper's memory formulas against the side of a square image, at these settings."""
     from hrviz.geometry import Box
 
