@@ -33,7 +33,7 @@ NEEDS = {
     "sign detection": "car",
     "speed limit": "speed-limit sign",
     "person detection": "person",
-    "cross search": "cross",
+    "slide label": "tumour nest",
     "cell search": "cell",
     "digit classification": "digit 3",
 }

@@ -44,6 +44,7 @@ ARCHITECTURES = {
     "gigadet-counts": ("hrviz.nets.patch_generation", "PatchGenerationNet"),
     "landolt-saliency": ("hrviz.nets.landolt", "LandoltSaliency"),
     "colon-zoom-in": ("hrviz.nets.zoom_in", "ZoomIn"),
+    "slide-zoom-in": ("hrviz.nets.zoom_in", "ZoomIn"),
     "colon-zoom-in-resnet": ("hrviz.nets.zoom_in", "ZoomIn"),
     "landolt-classifier": ("hrviz.nets.landolt", "LandoltClassifier"),
     "patch-drop-policy": ("hrviz.nets.patch_drop", "SmallPolicy"),
@@ -56,7 +57,14 @@ ARCHITECTURES = {
     "tissue-razn-g32x2": ("hrviz.nets.razn", "ZoomPolicy"),
     "tissue-razn-g16x2": ("hrviz.nets.razn", "ZoomPolicy"),
     "tissue-razn-g32x4": ("hrviz.nets.razn", "ZoomPolicy"),
+    "colon-ips": ("hrviz.nets.iterative", "IterativeSelection"),
+    "colon-patch-selection": ("hrviz.nets.perturbed", "PatchSelection"),
+    "colon-bagnet-9": ("hrviz.nets.bagnet", "BagNet"),
+    "colon-bagnet-17": ("hrviz.nets.bagnet", "BagNet"),
+    "colon-bagnet-33": ("hrviz.nets.bagnet", "BagNet"),
     "colon-ats": ("hrviz.nets.attention_sampling", "AttentionSampling"),
+    "road-gain": ("hrviz.nets.gain", "GainNet"),
+    "road-windows": ("hrviz.nets.gain", "WindowNet"),
 }
 
 

@@ -40,6 +40,7 @@ RECIPES = {
     "colon-bagnet-33": "hrviz.training.colon_bagnet_33",
     "crowd-profile": "hrviz.training.crowd_profile",
     "colon-zoom-in": "hrviz.training.colon_zoom_in",
+    "slide-zoom-in": "hrviz.training.slide_zoom_in",
     "colon-zoom-in-resnet": "hrviz.training.colon_zoom_in_resnet",
     "patch-drop": "hrviz.training.patch_drop",
     "needle-graph": "hrviz.training.needle_graph",

@@ -153,6 +153,54 @@ def test_a_huge_slide_within_few_reads() -> None:
     assert found["tree"].totals()["share_of_exhaustive"] < 2e-3
 
 
+def test_strips_are_the_whole() -> None:
+    """The first attention strip by strip gives the scores of the whole view at once."""
+    torch = pytest.importorskip("torch")
+    from hrviz import nets
+    from hrviz.methods.zooming import zoom_in_eye
+
+    if not (nets.WEIGHTS / "colon-zoom-in.safetensors").exists():
+        pytest.skip("the network is not trained yet")
+    pixels = np.random.default_rng(0).random((60, 41, 3)).astype(np.float32)
+    batch = torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy())
+    whole = nets.run("colon-zoom-in", batch, "first")[0].numpy()
+    strip = zoom_in_eye.STRIP
+    try:
+        zoom_in_eye.STRIP = 41 * 7
+        np.testing.assert_allclose(zoom_in_eye._strips("colon-zoom-in", pixels), whole, atol=1e-4)
+    finally:
+        zoom_in_eye.STRIP = strip
+
+
+def test_lazy_equals_eager() -> None:
+    """What is read through the pyramid is what training cut out of whole pictures."""
+    pytest.importorskip("torch")
+    from hrviz.training.search_data import SETS
+    from hrviz.training.zoom_in import Material, Setting
+
+    image = hrviz.open(SETS["colon"].address())
+    setting = Setting(10, 5, (50, 50), 27, 10)
+    material = Material(image.rgb(image.box, (500, 500))[None], np.array([1]), setting)
+    view = image.view()
+    stages = Stages(view.box, 0.1, 0.2, (50, 50), 27)
+    eager = material.views[0].permute(1, 2, 0).numpy() / 255
+    np.testing.assert_allclose(view.read(stages.view), eager, atol=1 / 255 + 1e-6)
+    positions = np.array([0, 1234, 2499])
+    tiles = stages.tiles(positions)
+    assert (tiles[:, :2] == material.origins(positions)).all()
+    inside = np.array([0, 57, 99])
+    squares = np.stack(
+        [stages.subtiles(t, np.array([k]))[0] for t, k in zip(tiles, inside, strict=True)]
+    )
+    cut = material.subtiles(np.zeros(3, int), positions, inside).permute(0, 2, 3, 1).numpy()
+    for square, wanted in zip(squares, cut, strict=True):
+        np.testing.assert_allclose(view.read((27, 27), Box(*square)), wanted, atol=1e-6)
+    views = material.tile_views(np.zeros(1, int), positions[1:2])[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(
+        view.read(stages.tile_view, Box(*tiles[1])), views, atol=1 / 255 + 1e-6
+    )
+
+
 def test_constant_and_tiny_regions() -> None:
     for address in ("scene:needle?size=64x64&background=plain&count=0&distractors=0", "scene:tissue?size=3x2"):  # fmt: skip
         found = run(address, task="none")

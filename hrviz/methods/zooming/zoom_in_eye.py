@@ -15,18 +15,19 @@ from hrviz.method import Control
 from hrviz.methods import task as tasks
 from hrviz.methods.downsampling.sources import saliency_map
 from hrviz.methods.zooming import draws as drawing_of
-from hrviz.methods.zooming.stages import Stages, paper_tile
+from hrviz.methods.zooming.stages import MOST_POSITIONS, Stages, paper_tile
 from hrviz.results import HeatMap, Picture
 
 #: task and extractor -> weights whose card tells classes, scales and sizes
 NETWORKS = {
     ("cell search", "lenet"): "colon-zoom-in",
     ("cell search", "resnet"): "colon-zoom-in-resnet",
+    ("slide label", "lenet"): "slide-zoom-in",
 }
 #: task -> class of the truth's mask that decides it
-TARGETS = {"cell search": "cell"}
+TARGETS = {"cell search": "cell", "slide label": "tumour"}
 ZoomTask = Annotated[
-    Literal["automatic", "cell search", "none"],
+    Literal["automatic", "cell search", "slide label", "none"],
     Control("What is asked of the image; 'automatic' takes what its truth is about."),
 ]
 EXAMPLE = (
@@ -53,20 +54,21 @@ def plan(
     view: ImageView, name: str, first: float, second: float, tile: int, subtile: int, mapping: str
 ) -> Stages:
     """Scales and sizes: what was asked for, zeros filled from the network's card."""
-    if not name:
-        own = {"first": min(0.5, UNTRAINED_VIEW / max(view.height, view.width)), **UNTRAINED}
-    else:
+    if name:
         setting = nets.card(name)["setting"]
-        own = {"first": 1 / setting["first"], "second": 1 / setting["second"], **setting}
-        own |= {"first": 1 / setting["first"], "second": 1 / setting["second"]}
-    s1 = first or own["first"]
-    sides = (tile, tile) if tile else paper_tile(view.box, s1)
+        most = float(np.sqrt(MOST_POSITIONS / view.box.area))  # of what can be attended to
+        s1, s2 = first or min(1 / setting["first"], most), second or 1 / setting["second"]
+        sides, small = tuple(setting["tile"]), setting["subtile"]
+        if first:  # another view than it was trained with: tiles of the paper's size for it
+            sides = paper_tile(view.box, s1)
+    else:
+        s1 = first or min(0.5, UNTRAINED_VIEW / max(view.height, view.width))
+        s2, small = second or UNTRAINED["second"], UNTRAINED["subtile"]
+        sides = paper_tile(view.box, s1)
     # a tile smaller than what a view's pixel stands for would leave gaps between tiles
     least = min(round(2 / s1), 4096)
-    sides = (max(sides[0], least), max(sides[1], least)) if not tile else sides
-    return Stages(
-        view.box, s1, second or own["second"], sides, subtile or int(own["subtile"]), mapping
-    )
+    sides = (tile, tile) if tile else (max(sides[0], least), max(sides[1], least))
+    return Stages(view.box, s1, s2, sides, subtile or int(small), mapping)
 
 
 @dataclass
