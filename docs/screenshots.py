@@ -21,10 +21,15 @@ FLAGS = [
 SLIDE = "scene%3Atissue%3Fsize%3D100000x100000"
 FILM = "scene%3Acrowd%3Fsize%3D3000x2000%26people%3D300%26frames%3D50%23t%3D12"
 ROAD = "scene%3Aroad%3Fsize%3D1280x960%26seed%3D3000004"
+COLON = (
+    "scene%3Aneedle%3Fsize%3D500x500%26seed%3D3000001%26object%3Dcell%26background%3Dtissue"
+    "%26ratio%3D0.0016%26count%3D20%26distractors%3D20%26presence%3Dhalf"
+)
 PICTURES = {
     "explore_light": f"?image={SLIDE}&theme=light",
     "methods_dark": f"methods?image={SLIDE}&theme=dark",
     "fovea_light": f"methods?image={ROAD}&method=fovea&theme=light",
+    "zoom_dark": f"methods?image={COLON}&method=zoom-in-network&theme=dark&region=whole",
     "compare_dark": f"compare?image={SLIDE}&theme=dark",
     "film_dark": f"?image={FILM}&theme=dark",
 }

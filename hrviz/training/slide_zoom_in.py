@@ -21,6 +21,7 @@ import numpy as np
 from hrviz import nets
 from hrviz.geometry import Box
 from hrviz.image import ImageView
+from hrviz.scenes.dataset import Split
 from hrviz.training.zoom_in import Setting
 
 NAME = "slide-zoom-in"
@@ -44,14 +45,14 @@ class Bag:
     label: int
 
 
-def slides(split: str, count: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> list[ImageView]:
+def slides(split: Split, count: int, size: tuple[int, int] = (HEIGHT, WIDTH)) -> list[ImageView]:
     """Slides of a split, normal and with more or less tumour in turn."""
     from hrviz.scenes import dataset
 
     sets = {
         s: dataset("tissue", split, count, height=size[0], width=size[1], tumour=s)
         for s in set(SHARES)
-    }  # type: ignore[arg-type]
+    }
     return [sets[SHARES[k % len(SHARES)]][k].view() for k in range(count)]
 
 
@@ -199,9 +200,7 @@ def _bag(net: Any, view: ImageView, draws: int, rng: np.random.Generator, report
     from hrviz.methods.zooming import draws as drawing_of
     from hrviz.methods.zooming.stages import Stages
 
-    tile = tuple(
-        min(n, round(m)) for n, m in zip(SETTING.tile, (view.height, view.width), strict=True)
-    )
+    tile = min(SETTING.tile[0], round(view.height)), min(SETTING.tile[1], round(view.width))
     stages = Stages(view.box, 1 / SETTING.first, 1 / SETTING.second, tile, SETTING.subtile)
     with torch.no_grad():
         scores = net.first(_tensor(view.read(stages.view)[None]))[0].numpy()
@@ -277,7 +276,9 @@ def _learn_bags(net: Any, bags: list[Bag], judged: list[Bag], steps: int, rng: n
         schedule.step()
         if (step + 1) % max(1, steps // 9) == 0:
             right = float(np.mean([_probability(net, bag).argmax() == bag.label for bag in judged]))
-            report(f"step {step + 1}: loss {float(loss.detach()) / 4:.3f}, held-out accuracy {right:.3f}")
+            report(
+                f"step {step + 1}: loss {float(loss.detach()) / 4:.3f}, held-out accuracy {right:.3f}"
+            )
             if right >= best[0]:
                 best = right, {k: v.clone() for k, v in net.state_dict().items()}
     net.load_state_dict(best[1])

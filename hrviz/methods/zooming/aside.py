@@ -1,0 +1,28 @@
+"""Work outside a run's account: what is only compared with must not be paid for by the method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from hrviz.context import current
+
+T = TypeVar("T")
+
+
+def aside(work: Callable[[], T]) -> T:
+    """Do some work so that neither its operations, networks nor network pixels are counted.
+
+    Reads are counted by views: work through `view.image.view(view.box)`.
+    """
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    context = current()
+    counts, networks = dict(context.counts), dict(context.networks)
+    with _disable_current_modes():
+        out = work()
+    context.counts.clear()
+    context.counts.update(counts)
+    context.networks.clear()
+    context.networks.update(networks)
+    return out

@@ -1,0 +1,7 @@
+"""`colon-bagnet-9`: see `search_bagnet`."""
+
+from functools import partial
+
+from hrviz.training import search_bagnet
+
+train = partial(search_bagnet.train, "colon-bagnet-9")
