@@ -84,7 +84,7 @@ def train(
     where = shared.positions(data["train"], recipe.patch)
 
     def loss(batch: shared.Batch, step: int) -> torch.Tensor:
-        done = (step - warm) / (steps - warm)
+        done = (step - warm) / max(1, steps - warm)
         sigma, copies = recipe.sigma * max(0.1, 1 - done), recipe.samples
         if step < warm:
             sigma, copies = recipe.wide, 1

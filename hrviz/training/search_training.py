@@ -223,6 +223,7 @@ def facts(name: str, set_: str, seed: int, steps: int, batch: int) -> dict[str, 
         "name": name,
         "classes": list(asked.classes),
         "task": f"{' or '.join(asked.classes)}, from few patches of a picture (synthetic)",
+        "caveat": asked.caveat,
         "data": f"{asked.counts['train']} pictures of {w} x {h} px, scene:{asked.scene} split train "
         f"({set_}), class labels only",
         "seed": seed,

@@ -72,6 +72,7 @@ def train(
         "classes": list(asked.classes),
         "setting": asdict(recipe.setting),
         "task": f"which of {', '.join(asked.classes)} a whole picture is (synthetic: not for diagnosis)",
+        "caveat": asked.caveat,
         "data": f"{len(splits[0].labels)} pictures of {asked.size[1]} x {asked.size[0]} px, scene:{asked.scene} split "
         f"train, {asked.params}; class labels only",
         "training": f"both stages end to end, {recipe.setting.draws} draws, cross-entropy, entropy "

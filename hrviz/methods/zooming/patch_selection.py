@@ -22,8 +22,9 @@ The Jacobian is full: a position's choice falls when another's score rises. The 
 elementwise in its backward pass and keeps the diagonal only; `jacobian='as published code'` shows
 that. Where all scores are equal they are 0 after scaling, and the noise alone decides. The paper's
 scorer is that of attention sampling (`hrviz.nets.attention_sampling.TrafficAttention`); the trained
-one is small, on procedural pictures, from class labels alone. Its scale is the one it was trained
-at; elsewhere, and without a task network, edge energy scores in its place and is named so.
+one is small, on procedural pictures, from class labels alone: it is right on 89 % of unseen pictures,
+and what it chooses seldom holds the middle of a cell ('score' counts). Its scale is the one it was
+trained at; elsewhere, and without a task network, edge energy scores in its place and is named so.
 """
 
 from collections.abc import Iterator

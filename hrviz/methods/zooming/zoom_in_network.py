@@ -27,9 +27,11 @@ says, not to beta. Of a tile drawn more often than it has sub-tiles the surplus 
 its sub-tiles is then in the estimate anyway). Tiles are read one by one, so the peak holds one of
 their views, not N'. Beyond the image everything is white.
 
-The networks have the paper's sizes. They are trained on procedural scenes with image labels only;
-the classifier was shown the region as a whole picture, so it answers for pictures of that kind. With
-task 'none' the attention is a stand-in and nothing is classified.
+The networks have the paper's sizes. They are trained on procedural scenes, 'cell search' with image
+labels only, 'slide label' with annotations (see `hrviz.training.slide_zoom_in`); the classifier was
+shown whole pictures, so it answers for pictures of that kind. On the cell pictures the classes differ
+in mean colour too, so being right there does not show that cells were found: the score step says how
+many sub-tiles lie on cells. With task 'none' the attention is a stand-in and nothing is classified.
 """
 
 from collections.abc import Iterator

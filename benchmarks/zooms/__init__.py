@@ -1,0 +1,1 @@
+"""What `benchmarks/zooming.py` compares: baselines, pipelines of one picture, costs."""

@@ -1,0 +1,362 @@
+"""Every method that has a recipe as a pipeline: how it is trained, how it answers, what it calls.
+
+A pipeline answers a batch of pictures of a set (`hrviz.training.search_training.Store`), so that
+accuracy, FLOPs and time of all of them are measured in the same way, on pixels in memory. `calls` lists the network
+calls of one picture, (part, shape): the largest of them is the peak memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hrviz import nets
+from hrviz.training import (
+    search_ats,
+    search_bagnet,
+    search_ips,
+    search_patch_selection,
+    zoom_in_recipes,
+)
+from hrviz.training import search_training as shared
+from hrviz.training import zoom_in as zooming
+from hrviz.training.search_data import SETS
+
+from . import baselines
+
+Call = tuple[str, tuple[int, ...]]
+Report = Callable[[str], None]
+
+# Sets without bundled networks: the sheet's scales where they fit the objects (a cross of some 50 px, a sign of
+# some 50 px), sides and steps so that a training stays short. `Setting` takes 1/s1, 1/s2, tile, sub-tile, N.
+_ATS = {
+    "needle-ats": search_ats.Recipe("needle", patch=96, stride=4, draws=10, steps=500),
+    "road-ats": search_ats.Recipe("road", patch=96, stride=2, draws=5, steps=200),
+}
+_TOP = {
+    "needle-patch-selection": search_patch_selection.Recipe(
+        "needle", patch=96, stride=4, best=10, steps=500, warm=120
+    ),
+    "road-patch-selection": search_patch_selection.Recipe(
+        "road", patch=96, stride=2, best=5, steps=200, warm=50
+    ),
+}
+_IPS = {
+    "needle-ips": search_ips.Recipe(
+        "needle", patch=96, step=64, stride=4, memory=16, chunk=64, steps=150
+    ),
+    "road-ips": search_ips.Recipe(
+        "road", patch=96, step=64, stride=4, memory=10, chunk=64, steps=120
+    ),
+}
+_BAG = {
+    "needle-bagnet-33": search_bagnet.Recipe("needle", 33, steps=80),
+    "road-bagnet-33": search_bagnet.Recipe("road", 33, steps=80),
+}
+_ZOOM = {
+    f"{name}{suffix}": zoom_in_recipes.Recipe(name, setting, zooming.Plan(steps=steps, batch=8, rate=2e-3), extractor)
+    for name, setting, steps in (
+        ("needle", zooming.Setting(4, 2, (128, 128), 32, 10), 250),
+        ("road", zooming.Setting(8, 4, (120, 160), 64, 10), 150),
+    )
+    for suffix, extractor in (("-zoom-in", "lenet"), ("-zoom-in-resnet", "resnet"))
+}  # fmt: skip
+for module, more in (
+    (search_ats, _ATS), (search_patch_selection, _TOP), (search_ips, _IPS), (search_bagnet, _BAG),
+    (zoom_in_recipes, _ZOOM),
+):  # fmt: skip
+    for key, recipe in more.items():
+        module.RECIPES.setdefault(key, recipe)
+
+
+@dataclass
+class Pipeline:
+    """One row of the table.
+
+    Attributes
+    ----------
+    arm, set, weights : str
+        `weights` names a recipe and, where they are bundled, its weights; '' for baselines.
+    recipe : Any
+        What the training depends on; a change of it makes kept results void.
+    train : callable
+        Of seed, steps (None: the recipe's) and report: what was found on unseen pictures.
+    make : callable
+        A network as it is before training.
+    answer : callable
+        Of the network, a store, a batch, and the redraw: logits (b, classes).
+    calls : callable
+        Of True or False, whether patches go through the network all at once or one by one.
+    draws : bool
+        Whether answers differ from draw to draw.
+    method, params : str, dict
+        What runs it in the product, '' for baselines.
+    downsample : int
+        Of the store's views.
+    size : (int, int) or None
+        Of the whole picture as a baseline sees it.
+    extra : dict
+        Counts that `calls` does not tell.
+    """
+
+    arm: str
+    set: str
+    weights: str
+    recipe: Any
+    train: Callable[[int, int | None, Report], dict[str, Any]]
+    make: Callable[[], Any]
+    answer: Callable[[Any, Any, shared.Batch, int], Tensor]
+    calls: Callable[[bool], list[Call]]
+    draws: bool = False
+    method: str = ""
+    downsample: int = 4
+    size: tuple[int, int] | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def bundled(self) -> bool:
+        return bool(self.weights) and (nets.WEIGHTS / f"{self.weights}.json").exists()
+
+    def network(self) -> Any:
+        """The bundled network, or an untrained one of the same size."""
+        if self.bundled:
+            return nets.load(self.weights)
+        torch.manual_seed(0)
+        return self.make().eval()
+
+    def store(self, count: int | None, report: Report) -> Any:
+        """Unseen pictures as this pipeline takes them."""
+        if self.size is not None:
+            return baselines.Even(self.set, "unseen", self.size, count, report)
+        return shared.Store(self.set, "unseen", self.downsample, count, report)
+
+
+def _by_recipe(name: str) -> Callable[[int, int | None, Report], dict[str, Any]]:
+    """Train through the product's recipe, nothing written; the card's figures."""
+    modules = {"-ats": search_ats, "-patch-selection": search_patch_selection, "-ips": search_ips}
+
+    def train(seed: int, steps: int | None, report: Report) -> dict[str, Any]:
+        if "-zoom-in" in name:
+            card = zoom_in_recipes.train(name, seed, steps, report, write=False)
+        else:
+            module = next((m for end, m in modules.items() if name.endswith(end)), search_bagnet)
+            card = module.train(name, seed=seed, steps=steps, report=report, write=False)
+        found = card["unseen"]
+        redraws = found.get("spread_over_redraws", found.get("sd_of_redraws"))
+        return {"accuracy": found["accuracy"], "pictures": found["pictures"], "sd_of_redraws": redraws,
+                "seconds": card["seconds"]}  # fmt: skip
+
+    return train
+
+
+def _generator(redraw: int, batch: shared.Batch) -> torch.Generator:
+    return torch.Generator().manual_seed(100_003 * redraw + int(batch.index[0]))
+
+
+def ats(name: str) -> Pipeline:
+    """Attention sampling."""
+    recipe = search_ats.RECIPES[f"{name}-ats"]
+    from hrviz.nets.attention_sampling import AttentionSampling
+
+    def answer(net: Any, store: Any, batch: shared.Batch, redraw: int) -> Tensor:
+        p, index = net.draw(batch.view, recipe.draws, _generator(redraw, batch))
+        where = shared.positions(store, recipe.patch)
+        patches = store.patches(batch, where[index.numpy()], recipe.patch)
+        out: Tensor = net.decide(p, index, patches)
+        return out
+
+    return Pipeline(
+        f"attention sampling, {recipe.draws} x {recipe.patch} px", name, f"{name}-ats", recipe,
+        _by_recipe(f"{name}-ats"),
+        lambda: AttentionSampling(len(SETS[name].classes), stride=recipe.stride, patch=recipe.patch),
+        answer,
+        lambda whole: [("look", _view(name, 4)), ("encode", (recipe.draws if whole else 1, 3, recipe.patch, recipe.patch))],
+        True, "attention-sampling", params={"samples": recipe.draws},
+    )  # fmt: skip
+
+
+def top_k(name: str) -> Pipeline:
+    """Differentiable patch selection."""
+    recipe = search_patch_selection.RECIPES[f"{name}-patch-selection"]
+    from hrviz.nets.perturbed import PatchSelection, hard_top_k
+
+    def make() -> Any:
+        return PatchSelection(len(SETS[name].classes), recipe.pooling, stride=recipe.stride, patch=recipe.patch)  # fmt: skip
+
+    def answer(net: Any, store: Any, batch: shared.Batch, redraw: int) -> Tensor:
+        index = hard_top_k(net.scores(batch.view), recipe.best)
+        where = shared.positions(store, recipe.patch)
+        out: Tensor = net.decide(store.patches(batch, where[index.numpy()], recipe.patch))
+        return out
+
+    return Pipeline(
+        f"patch selection (top-k), {recipe.best} x {recipe.patch} px", name, f"{name}-patch-selection",
+        recipe, _by_recipe(f"{name}-patch-selection"), make, answer,
+        lambda whole: [("look", _view(name, 4)), ("features", (recipe.best if whole else 1, 3, recipe.patch, recipe.patch))],
+        False, "patch-selection", params={"best": recipe.best},
+    )  # fmt: skip
+
+
+def ips(name: str) -> Pipeline:
+    """Iterative patch selection."""
+    recipe = search_ips.RECIPES[f"{name}-ips"]
+    from hrviz.methods.zooming.memory_loop import starts
+    from hrviz.nets.iterative import IterativeSelection, select
+
+    lines = [starts(n, recipe.patch, recipe.step).astype(int) for n in SETS[name].size]
+    where = np.stack(np.meshgrid(*lines, indexing="ij"), -1).reshape(-1, 2)
+    classes = len(SETS[name].classes)
+
+    def answer(net: Any, store: Any, batch: shared.Batch, redraw: int) -> Tensor:
+        order = np.random.default_rng(redraw).permutation(len(where))
+        b, n = len(batch.index), len(where)
+        patches = store.patches(batch, np.broadcast_to(where[order], (b, n, 2)), recipe.patch)
+
+        def logits(start: int, stop: int) -> Tensor:
+            found = net.features(patches[:, start:stop].flatten(0, 1))
+            out: Tensor = net.pool.logits(found.view(b, stop - start, -1))
+            return out
+
+        *_, (kept, _) = select(n, recipe.memory, recipe.chunk, logits)
+        out: Tensor = net.decide(patches[torch.arange(b)[:, None], kept])
+        return out
+
+    return Pipeline(
+        f"iterative patch selection, {len(where)} x {recipe.patch} px, {recipe.memory} kept", name, f"{name}-ips", recipe,
+        _by_recipe(f"{name}-ips"),
+        lambda: IterativeSelection(classes, recipe.heads, memory=recipe.memory, chunk=recipe.chunk,
+                                   stride=recipe.stride, patch=recipe.patch, step=recipe.step),
+        answer,
+        lambda whole: [("features", (recipe.chunk if whole else 1, 3, recipe.patch, recipe.patch))],
+        True, "iterative-patch-selection", params={"memory": recipe.memory, "chunk": recipe.chunk},
+        extra={"network_pixels": float((len(where) + recipe.memory) * recipe.patch**2),
+               "pixels_asked": float(len(where) * recipe.patch**2)},
+    )  # fmt: skip
+
+
+def bagnet(name: str, receptive: int) -> Pipeline:
+    """BagNet, on the picture at half resolution."""
+    key = f"{name}-bagnet-{receptive}"
+    from hrviz.nets.bagnet import BagNet
+
+    return Pipeline(
+        f"BagNet-{receptive}, half resolution", name, key, search_bagnet.RECIPES[key], _by_recipe(key),
+        lambda: BagNet(len(SETS[name].classes), receptive),
+        lambda net, store, batch, redraw: net(batch.view),
+        lambda whole: [("forward", _view(name, 2))], False, "bagnet", 2,
+        params={"field": receptive},
+    )  # fmt: skip
+
+
+class ZoomStore(zooming.Material):
+    """Pictures of a set for the Zoom-In network, with batches as the others have them."""
+
+    def __init__(self, name: str, setting: Any, count: int | None, report: Report) -> None:
+        from hrviz.training.search_data import pictures
+
+        found = pictures(name, "unseen", count, report)
+        super().__init__(found.pixels, found.labels, setting)
+
+    def batch(self, index: np.ndarray) -> shared.Batch:
+        """Pictures by index."""
+        turns = np.zeros((len(index), 3), bool)
+        return shared.Batch(index, turns, self.views[index].float() / 255, self.labels[index])
+
+
+@dataclass
+class ZoomPipeline(Pipeline):
+    """The Zoom-In network has its own store."""
+
+    def store(self, count: int | None, report: Report) -> Any:
+        return ZoomStore(self.set, self.recipe.setting, count, report)
+
+
+def zoom_in(name: str, extractor: str) -> Pipeline:
+    """The Zoom-In network with one of its extractors."""
+    key = f"{name}-zoom-in" + ("-resnet" if extractor == "resnet" else "")
+    from hrviz.nets.zoom_in import ZoomIn
+
+    recipe = zoom_in_recipes.RECIPES[key]
+    s = recipe.setting
+    tile = (1, 3, s.tile[0] // s.second, s.tile[1] // s.second)
+
+    def answer(net: Any, store: Any, batch: shared.Batch, redraw: int) -> Tensor:
+        return zooming.look(net, store, batch.index, _generator(redraw, batch)).logits
+
+    return ZoomPipeline(
+        f"Zoom-In ({'ResNet' if extractor == 'resnet' else 'LeNet'}), {s.draws} x {s.subtile} px", name, key,
+        recipe, _by_recipe(key), lambda: ZoomIn(len(SETS[name].classes), extractor), answer,  # type: ignore[arg-type]
+        lambda whole: [("first", _view(name, s.first)), ("second", tile),
+                       ("encode", (s.draws if whole else 1, 3, s.subtile, s.subtile))],
+        True, "zoom-in-network" if extractor == "lenet" else "",
+        extra={"network_pixels": zoom_pixels(name), "pixels_asked": float(
+            SETS[name].size[0] * SETS[name].size[1]
+            + s.draws * (s.tile[0] * s.tile[1] + s.subtile**2))},  # at most, N' = N
+    )  # fmt: skip
+
+
+def whole(name: str, size: tuple[int, int], told: str) -> Pipeline:
+    """The convolutional network on the picture at some size."""
+    return Pipeline(
+        f"CNN, {told}", name, "", ("whole", size, baselines.PIXELS, baselines.RATE),
+        lambda seed, steps, report: baselines.whole(name, size, seed, steps, report)[1],
+        lambda: baselines.WholeNet(len(SETS[name].classes)),
+        lambda net, store, batch, redraw: net(batch.view),
+        lambda whole: [("forward", (1, 3, *size))], size=size,
+    )  # fmt: skip
+
+
+def voting(name: str, pooling: str) -> Pipeline:
+    """All patches, their logits pooled."""
+    patch, stride = {"colon": (48, 2)}.get(name, (96, 4))
+    where = baselines.grid(name, patch)
+    return Pipeline(
+        f"cutting into {len(where)} patches of {patch} px, {pooling} of logits", name, "",
+        ("voting", patch, stride, pooling, baselines.PIXELS, baselines.RATE),
+        lambda seed, steps, report: baselines.voting(name, patch, stride, pooling, seed, steps, report)[1],
+        lambda: baselines.PatchVote(len(SETS[name].classes), stride, pooling),
+        lambda net, store, batch, redraw: baselines.vote(net, store, batch, where, patch),
+        lambda whole: [("votes", (len(where) if whole else 1, 3, patch, patch))],
+        extra={"network_pixels": float(len(where) * patch**2), "pixels_asked": float(len(where) * patch**2)},
+    )  # fmt: skip
+
+
+def _view(name: str, downsample: int) -> tuple[int, int, int, int]:
+    h, w = SETS[name].size
+    return 1, 3, h // downsample, w // downsample
+
+
+def zoom_pixels(name: str) -> float:
+    """Pixels that Zoom-In gives to networks at most, N' = N."""
+    s = zoom_in_recipes.RECIPES[f"{name}-zoom-in"].setting
+    h, w = SETS[name].size
+    tile = s.tile[0] * s.tile[1] / s.second**2
+    return h * w / s.first**2 + s.draws * (tile + s.subtile**2)
+
+
+def of(name: str) -> list[Pipeline]:
+    """All rows of a set."""
+    h, w = SETS[name].size
+    share = zoom_pixels(name) / (h * w)
+    sizes = [(round(h * k), round(w * k)) for k in (share**0.5, share**0.5 / 2)]
+    fields = (17, 33) if name == "colon" else (33,)
+    return [
+        whole(name, (h, w), "whole picture"),
+        whole(name, (h // 2, w // 2), f"downsampled to {w // 2} x {h // 2}"),
+        whole(name, sizes[0], f"downsampled to Zoom-In's pixels ({sizes[0][1]} x {sizes[0][0]})"),
+        whole(name, sizes[1], f"downsampled to a quarter of these ({sizes[1][1]} x {sizes[1][0]})"),
+        voting(name, "mean"),
+        voting(name, "max"),
+        *(bagnet(name, k) for k in fields),
+        ips(name),
+        top_k(name),
+        ats(name),
+        zoom_in(name, "lenet"),
+        zoom_in(name, "resnet"),
+    ]
