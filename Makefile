@@ -18,7 +18,7 @@ app: $(VENV)/app.done
 	@$(BIN)/hrviz app "$(IMAGE)" --port $(PORT)
 
 test: system $(VENV)/dev.done
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope $(TESTS)
 
 # 500 damaged files of every format: about five minutes
 fuzz: system $(VENV)/dev.done

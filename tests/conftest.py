@@ -62,20 +62,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # -- tests side by side -------------------------------------------------------------------------
-@pytest.hookimpl(wrapper=True)  # what a wrapper does first, pytest-xdist finds done
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Keep a file's tests in one process, and all that share the app's server.
+#: files whose tests share nothing dear: each test may go to any process
+APART = ("tests/test_contract.py", "tests/notebooks/test_notebooks.py")
 
-    `pytest -n 2 --dist loadgroup` hands whole groups to its processes, so that what a module or the
-    app prepares once is prepared once.
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand a file's tests to one process, and all that share the app's server.
+
+    So what a module or the app prepares once is prepared once.
     """
-    for item in items:
-        file = item.path.relative_to(ROOT / "tests") if ROOT in item.path.parents else item.path
-        shared = file.parts[0] == "app" or item.get_closest_marker("browser") is not None
-        # a slow test is a group of its own, so that no process ends with a queue of them
-        name = item.nodeid if item.get_closest_marker("slow") is not None else str(file)
-        item.add_marker(pytest.mark.xdist_group("browser" if shared else name))
-    return (yield)
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(nodeid).partition("::")[0]
+            if file.startswith("tests/app/"):
+                return "tests/app"
+            return str(nodeid) if file in APART else file
+
+    return Together(config, log)
 
 
 @contextlib.contextmanager
