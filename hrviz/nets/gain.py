@@ -48,7 +48,8 @@ class WindowNet(nn.Module):
     tell: without them the reward would be no function of the state. Output `(n, sizes, h, w)`: the
     value of the window whose first cell is (i, j); `OUTSIDE` where it does not fit. A value is the
     window's reward at once, which is what greedy choice goes by, plus what the branch says to that
-    and to the mean of the trunk's features over the window: at first nothing.
+    and to the mean of the trunk's features over the window (at half the map's resolution): at first
+    nothing.
     """
 
     def __init__(self, sides: Sequence[int] = (8, 16, 24), width: int = 16) -> None:
@@ -70,7 +71,9 @@ class WindowNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h, w = x.shape[-2:]
         # what a cell has to tell depends on how much there is: gains are small
-        features = self.trunk(x * x.new_tensor([20.0, 1.0, 1.0])[:, None, None])
+        half = F.adaptive_avg_pool2d(x, ((h + 1) // 2, (w + 1) // 2))
+        features = self.trunk(half * x.new_tensor([20.0, 10.0, 1.0])[:, None, None])
+        features = F.interpolate(features, size=(h, w), mode="nearest")
         out = []
         for side, branch in zip(self.sides, self.branches, strict=True):
             a, b = min(side, h), min(side, w)

@@ -25,11 +25,11 @@ score is that of the best fine detection of the same class with an IoU of at lea
 
 A proposal counts for the window that holds its centre: counted by their parts, sums of the AG map and
 the reward would disagree. A window is read with a rim of 16 px, and what even that cuts is left to the
-coarse look. The Q-network (`hrviz train
-road-windows`) therefore sees the gains at their centres too, without which the reward were no function
-of the state, and lambda as a third map, so that one network serves the slider; it starts as the greedy
-choice and learns what to add to it. 'greedy' takes the best reward at once, which is what Q-learning
-comes to with gamma = 0, and needs no network.
+coarse look. The Q-network (`hrviz train road-windows`) therefore sees the gains at their centres too,
+without which the reward were no function of the state, and lambda as a third map, so that one network
+serves the slider. It starts as the greedy choice and learns what to add to it; on held-out pictures its
+sequences earn 95 to 102 % of what greedy choice does, depending on lambda (the card). 'greedy' takes
+the best reward at once, which is what Q-learning comes to with gamma = 0, and needs no network.
 """
 
 from collections.abc import Iterator
