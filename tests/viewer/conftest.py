@@ -26,4 +26,5 @@ def viewer(browser: Any) -> Iterator[Page]:
         tab.goto(url)
         tab.wait_for_function("window.ready", timeout=20_000)
         yield page
+        tab.close()  # pages that stay open go on drawing
         assert page.errors == []

@@ -222,6 +222,7 @@ def test_the_widget_in_a_browser(browser: Any) -> None:
         assert seen["x"] <= 600 and seen["x"] + seen["w"] >= 1200
         tab.evaluate("stop()")
         assert tab.locator(".hv").count() == 0
+        tab.close()
     assert errors == []
     widget.close()
 

@@ -94,6 +94,8 @@ def test_the_component_in_streamlit(server: int, browser: Any) -> None:
     assert len([u for u in asked if u.endswith("/viewer.js")]) == 1
     assert errors == []
 
+    page.close()
+
     # tiles over one kept connection are not held back by Nagle's algorithm (44 ms each)
     tile = next(u for u in asked if "/image/" in u).split(str(server), 1)[1]
     connection = http.client.HTTPConnection("localhost", server, timeout=10)
