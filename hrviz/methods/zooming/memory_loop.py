@@ -288,4 +288,5 @@ class Loop:
             spread = found.std(1, keepdims=True)
             self._fixed = found.mean(1, keepdims=True), np.where(spread > 1e-6, spread, 1.0)
         mean, spread = self._fixed
-        return np.asarray(np.clip(SHARP * (found - mean) / spread, -30, 30))
+        # bounded without ties: where the first group is bare glass, all others are far from its mean
+        return np.asarray(np.arcsinh(SHARP * (found - mean) / spread))
