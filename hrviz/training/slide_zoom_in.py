@@ -1,9 +1,9 @@
 """`slide-zoom-in`: the Zoom-In network on whole slides of 1.6 gigapixels, with annotations.
 
 The scales are those of the paper's Camelyon16 experiment (s1 = 1/32, s2 = 1/8, sub-tiles of 50 px, slides
-of 45,056 x 35,840 px). Slides are computed as they are read, a hundredth of a second a sub-tile, so
-training end to end from slide labels would take days here. This is the paper's extension to
-annotated slides, in three steps: both attentions are drawn towards the annotated share under each
+of 45,056 x 35,840 px). Slides are computed as they are read, which is too slow for drawing new
+sub-tiles at every step of an end-to-end training from slide labels. This is the paper's extension
+to annotated slides, in three steps: both attentions are drawn towards the annotated share under each
 position (cross-entropy; the paper's own loss for this is in a supplement that is not known here), then
 sub-tiles are drawn by them as at inference, and extractor and classifier learn the slide's label from
 their estimate and, sub-tile by sub-tile, whether they are annotated.

@@ -201,6 +201,16 @@ def test_lazy_equals_eager() -> None:
     )
 
 
+def test_a_box_beyond_the_view_stays_in_its_parent() -> None:
+    """A sub-tile of a tile at the rim may lie wholly outside: its node is a line on the rim."""
+    from hrviz.methods.zooming.growing import Growing
+
+    grown = Growing(hrviz.open("scene:tissue?size=100x100").view())
+    tile = grown.add(None, Box(80, 80, 130, 130), 1, "zoomed", pixels=0)
+    grown.add(tile, Box(110, 90, 130, 110), 1, "sampled", pixels=0)
+    assert [tuple(n.box) for n in grown.tree().nodes] == [(80, 80, 100, 100), (100, 90, 100, 100)]
+
+
 def test_constant_and_tiny_regions() -> None:
     for address in ("scene:needle?size=64x64&background=plain&count=0&distractors=0", "scene:tissue?size=3x2"):  # fmt: skip
         found = run(address, task="none")

@@ -110,9 +110,3 @@ def sequences(beta: np.ndarray, n: int) -> Iterator[tuple[tuple[int, ...], float
             chance *= p[k] / left if left > 0 else 0.0
             left -= p[k]
         yield order, chance
-
-
-def split_draws(counts: int, available: int) -> tuple[int, int]:
-    """Of `counts` draws into a tile with `available` sub-tiles: without replacement, then surplus."""
-    inside = min(counts, available)
-    return inside, counts - inside

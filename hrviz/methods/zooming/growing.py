@@ -72,7 +72,9 @@ class Growing:
         """
         if pixels is None:
             pixels = self.pending()
-        cut = Box(*map(float, box)).intersect(self.view.box)
+        low, high = self.view.box[:2], self.view.box[2:]
+        # a box wholly outside becomes a line on the view's rim, which is inside its parent as well
+        cut = Box(*(float(min(max(v, low[k % 2]), high[k % 2])) for k, v in enumerate(box)))
         score = None if score is None else float(score)
         node = Node(
             len(self.nodes), parent, cut, float(downsample), decision, score, reason, tag,

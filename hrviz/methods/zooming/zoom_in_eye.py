@@ -16,6 +16,7 @@ from hrviz.methods import task as tasks
 from hrviz.methods.downsampling.sources import saliency_map
 from hrviz.methods.zooming import draws as drawing_of
 from hrviz.methods.zooming.stages import MOST_POSITIONS, Stages, paper_tile
+from hrviz.methods.zooming.stand_ins import edge_energy
 from hrviz.results import HeatMap, Picture
 
 #: task and extractor -> weights whose card tells classes, scales and sizes
@@ -188,12 +189,7 @@ def _second(name: str) -> Callable[[np.ndarray], np.ndarray]:
 
 def _by_edges(tiles: np.ndarray) -> np.ndarray:
     """Beta from the energy of the gradient, even where there is none."""
-    grey = tiles.mean(3)
-    energy = np.zeros(grey.shape)
-    for axis in (1, 2):
-        if grey.shape[axis] > 1:
-            energy += np.gradient(grey, axis=axis) ** 2
-    flat = energy.reshape(len(tiles), -1) + 1e-9
+    flat = np.stack([edge_energy(tile).ravel() for tile in tiles]) + 1e-9
     return np.asarray(flat / flat.sum(1, keepdims=True))
 
 
