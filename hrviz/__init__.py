@@ -6,6 +6,7 @@ The whole public surface::
     run = hrviz.apply("learning-to-zoom", image, region="40000,30000,4096,4096", size=512)
     hrviz.compare(image, ["uniform-downsampling", "cutting-into-patches", "saliency-sampler"])
     hrviz.METHODS                                             # every method by name
+    hrviz.density("razn")                                     # cost against how much there is
     hrviz.scenes.dataset("road", split="train", n=1000)       # pictures with truth
     hrviz.convert(image, "slide.ome.zarr")                    # a pyramid, streamed
 
@@ -17,10 +18,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["METHODS", "Box", "HrvizError", "apply", "compare", "convert", "open", "scenes"]
+__all__ = [
+    "METHODS",
+    "Box",
+    "HrvizError",
+    "apply",
+    "compare",
+    "convert",
+    "density",
+    "open",
+    "scenes",
+]
 
 if TYPE_CHECKING:
     from hrviz import scenes
+    from hrviz.cost.density import density
     from hrviz.errors import HrvizError
     from hrviz.geometry import Box
     from hrviz.image import open_image as open
@@ -33,6 +45,7 @@ _LAZY = {
     "apply": ("hrviz.run", "apply"),
     "compare": ("hrviz.run", "compare"),
     "convert": ("hrviz.image.convert", "convert"),
+    "density": ("hrviz.cost.density", "density"),
     "METHODS": ("hrviz.method", "METHODS"),
     "HrvizError": ("hrviz.errors", "HrvizError"),
     "Box": ("hrviz.geometry", "Box"),

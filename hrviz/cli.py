@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hrviz import cli_images
+from hrviz import cli_density, cli_images
 from hrviz.cli_images import box_argument, print_json
 from hrviz.errors import HrvizError
 
@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("image", metavar="IMAGE")
     sub.add_argument("methods", nargs="+", metavar="METHOD")
     _run_options(sub)
+    _surroundings(_params(cli_density.add_command(command)))
     sub = command("train", "Train a bundled network on procedural scenes and write its weights.")
     sub.add_argument("name", metavar="NAME")
     sub.add_argument("--seed", type=int, default=0)
@@ -71,14 +72,23 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _run_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("-p", dest="params", action="append", default=[], metavar="NAME=VALUE",
-                     help="a parameter of the method (see 'hrviz methods METHOD'); repeat for more")  # fmt: skip
+    _params(sub)
     sub.add_argument(
         "--region",
         metavar="X,Y,W,H",
         type=box_argument,
         help="level-0 pixels; default the whole image",
     )
+    _surroundings(sub)
+
+
+def _params(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    sub.add_argument("-p", dest="params", action="append", default=[], metavar="NAME=VALUE",
+                     help="a parameter of the method (see 'hrviz methods METHOD'); repeat for more")  # fmt: skip
+    return sub
+
+
+def _surroundings(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--device", default=os.environ.get("HRVIZ_DEVICE", "cpu"), help="torch device of networks"
     )
@@ -248,6 +258,10 @@ def _compare(options: argparse.Namespace) -> None:
         )
 
 
+def _density(options: argparse.Namespace) -> None:
+    cli_density.density(options, _device(options))
+
+
 def _train(options: argparse.Namespace) -> None:
     from hrviz.training import train
 
@@ -291,7 +305,7 @@ def _napari(options: argparse.Namespace) -> None:
 COMMANDS = {
     "methods": _methods, "info": cli_images.info, "apply": _apply, "compare": _compare,
     "convert": cli_images.convert, "scenes": cli_images.scenes, "scene": cli_images.scene,
-    "data": cli_images.data, "train": _train, "app": _app, "napari": _napari,
+    "data": cli_images.data, "density": _density, "train": _train, "app": _app, "napari": _napari,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from hrviz.forms import magicgui as form
 from hrviz.geometry import Box
 from hrviz.method import FAMILIES, METHODS, Method
 from hrviz.napari import _layers as on_screen
+from hrviz.napari._density import DensityView
 from hrviz.napari._report import PRIMARY, Report, label
 from hrviz.napari._tree import TreeSteps
 from hrviz.results import Step, ZoomTree
@@ -114,6 +115,7 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
         self.status = label()
         self.report = Report(self.results.show)
         self.tree = TreeSteps(self.viewer)
+        self.density = DensityView(lambda: form.values(self.form))
         self._arrange()
 
     def _arrange(self) -> None:
@@ -133,7 +135,7 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
                 row.addWidget(button)
             row.addStretch()
             rows.addLayout(row)
-        for widget in (self.progress, self.status, self.tree, self.report):
+        for widget in (self.progress, self.status, self.tree, self.report, self.density):
             rows.addWidget(widget)
         rows.addWidget(label(DISCLAIMER, small=True))
         rows.addStretch()
@@ -173,6 +175,7 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
         self.place.addWidget(self.form.native)
         QTimer.singleShot(0, self._fit)
         self.form.changed.connect(self._changed)
+        self.density.choose(method)
         self.idea.setText(f"{method.idea}<br/><i>Survey {method.section}; {method.paper}</i>")
         self.strokes.setVisible(any(p.kind == "strokes" for p in method.params))
         for kind in on_screen.DRAWN:
@@ -342,6 +345,7 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
     def closeEvent(self, event: Any) -> None:
         """Nothing goes on behind a closed panel."""
         self.cancel()
+        self.density.cancel()
         self.tree.close()
         with suppress(ValueError, TypeError):
             on_screen.camera(self.viewer).events.zoom.disconnect(self._zoomed)

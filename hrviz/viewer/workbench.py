@@ -13,7 +13,7 @@ from hrviz.forms.streamlit import controls
 from hrviz.method import FAMILIES, METHODS, Method
 from hrviz.methods import task
 from hrviz.results import ZoomTree
-from hrviz.viewer import gallery, overlays, panels, shell, shown, steering
+from hrviz.viewer import density, gallery, overlays, panels, shell, shown, steering
 from hrviz.viewer.live import charted, drawable, telling, without_networks
 from hrviz.viewer.shell import Session
 from hrviz.viewer.streamlit import deepzoom
@@ -64,7 +64,7 @@ def draw() -> bool:
         _costs(s, method)
     with about:
         _about(s, method)
-    return s.live.busy or s.baselines.busy
+    return s.live.busy or s.baselines.busy or density.busy(method)
 
 
 def _rail(s: Session) -> None:
@@ -313,6 +313,7 @@ def _costs(s: Session, method: Method) -> None:
     if s.live.run is not None:
         share = s.live.run.reads.summary()["share_of_image"]
         st.html(f'<span class="hv-left">It read {share:.2%} of the image’s pixels.</span>')
+    density.panel(s, method)
 
 
 def _about(s: Session, method: Method) -> None:

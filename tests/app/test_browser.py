@@ -226,3 +226,21 @@ def test_bad_address_is_one_sentence(page, server):
     text = page.inner_text("body")
     assert "Traceback" not in text and "Error" not in text
     assert state(page)["viewport"]  # the image shown stays
+
+
+def test_cost_against_density_when_asked_for(page, server):
+    """Behind an expander: measured in the background, then drawn with its sentence."""
+    board = quote("scene:digits?size=896x896&digits=1&smallest=96&largest=0.15")
+    page.goto(
+        f"{server}/methods?image={board}&method=patch-drop&p.saliency=truth&p.task=none&region=whole"
+    )
+    viewer(page)
+    page.get_by_role("tab", name="Cost").click()
+    page.get_by_text("Cost against density").wait_for()
+    assert not page.get_by_role("button", name="Measure", exact=True).count()
+    page.get_by_text("Cost against density").click()
+    page.get_by_role("button", name="Measure", exact=True).click()
+    page.get_by_role("button", name="Measure again").wait_for()
+    page.get_by_text("The cost grows from 1 to 5 digits").wait_for()
+    plots = "document.querySelectorAll(\"[class*='st-key-density-chart'] .js-plotly-plot\")"
+    page.wait_for_function(f"{plots}.length === 1")

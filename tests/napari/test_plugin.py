@@ -582,3 +582,23 @@ def test_disclaimer_is_there(panel: Any):
 
     texts = [label.text() for label in panel.findChildren(QLabel)]
     assert "For research and teaching, not for diagnosis." in texts
+
+
+def test_cost_against_density(panel: Any):
+    """Measured on demand with the panel's settings, off the GUI thread; hidden without a tree."""
+    view = panel.density
+    panel.choose("saliency-sampler")
+    assert view.isHidden()
+    panel.choose("razn")
+    panel.form["saliency"].value, panel.form["task"].value = "truth", "none"
+    assert not view.isHidden() and view.picture.isHidden() and view.job is None
+    view.go.click()
+    assert view.job.params["saliency"] == "truth" and view.go.text() == "Cancel"
+    until(lambda: view.job is None)
+    assert view.said.text().startswith("The cost grows from 0%")
+    assert view.picture.pixmap().width() >= 250
+    view.go.click()
+    view.go.click()  # cancelled
+    assert view.job is None and view.go.text() == "Cost against density"
+    panel.choose("gigadet")
+    assert not view.said.text() and view.picture.isHidden()
