@@ -50,6 +50,7 @@ ARCHITECTURES = {
     "patch-drop-policy": ("hrviz.nets.patch_drop", "SmallPolicy"),
     "patch-drop-classifier": ("hrviz.nets.patch_drop", "PatchClassifier"),
     "patch-drop-low": ("hrviz.nets.patch_drop", "PatchClassifier"),
+    "recurrent-attention": ("hrviz.nets.recurrent_attention", "SmallRaCnn"),
     "needle-graph": ("hrviz.nets.zoom_graph", "ZoomGraph"),
     "tissue-razn-f32": ("hrviz.nets.razn", "WindowSegmenter"),
     "tissue-razn-f16": ("hrviz.nets.razn", "WindowSegmenter"),

@@ -43,6 +43,7 @@ RECIPES = {
     "slide-zoom-in": "hrviz.training.slide_zoom_in",
     "colon-zoom-in-resnet": "hrviz.training.colon_zoom_in_resnet",
     "patch-drop": "hrviz.training.patch_drop",
+    "recurrent-attention": "hrviz.training.recurrent_attention",
     "needle-graph": "hrviz.training.needle_graph",
     "tissue-razn": "hrviz.training.tissue_razn",
     "road-gain": "hrviz.training.road_gain",
