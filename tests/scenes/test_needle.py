@@ -180,3 +180,21 @@ def test_impossible_haystacks_are_refused_in_a_sentence(values, said):
     with pytest.raises(HrvizError, match=said) as error:
         open_scene(address(**values))
     assert "choose" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_replaced_needles_leave_number_area_and_colour_as_they_are():
+    """What a shrunken picture shows is the same with and without: only a closer look can tell."""
+    common = {"size": "600x600", "object": "cell", "background": "plain", "ratio": 2e-3, "contrast": 1,
+              "count": 12, "distractors": 12}  # fmt: skip
+    readers = {k: open_scene(address(**common, presence="replaced", seed=k)) for k in range(30)}
+    labels = [r.truth.label for r in readers.values()]
+    assert 9 <= labels.count("present") <= 21
+    seed = next(k for k, r in readers.items() if r.truth.label == "absent")
+    replaced, always = readers[seed], open_scene(address(**common, seed=seed))
+    assert not (replaced.truth.boxes().classes == 1).any()
+    assert len(replaced.truth.points()[0]) == len(always.truth.points()[0]) == 24
+    empty = open_scene(address(**common | {"count": 0, "distractors": 0}, seed=seed))
+    with_, without, nothing = (
+        read(r).astype(float).mean((0, 1)) for r in (always, replaced, empty)
+    )
+    assert np.abs(with_ - without).max() < 0.01 * np.abs(with_ - nothing).max()

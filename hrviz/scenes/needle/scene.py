@@ -6,7 +6,7 @@ surround it, how faint it is, and how large the image is. Below a certain ratio 
 looks at a thumbnail fails; the dial shows where.
 
 What stands in for what: shapes are drawn, `contrast` is the opacity with which needles and
-look-alikes lie over the background, and all of them have the same area.
+look-alikes lie over the background, and all of them have the same area and (cells) mean colour.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hrviz.geometry import Box
 from hrviz.method import Control
 from hrviz.scenes._paint import Canvas, Ink, turned
 from hrviz.scenes.needle.ground import ground
-from hrviz.scenes.needle.shapes import COLOURS, NEEDLES, Shape, scale_for, tight_box
+from hrviz.scenes.needle.shapes import NEEDLES, Shape, colours, scale_for, tight_box
 from hrviz.scenes.noise import Raster
 from hrviz.scenes.scene import BLOCK, Height, Scene, SceneSeed, Width, scene
 from hrviz.scenes.truth import Objects, Truth
@@ -45,8 +45,12 @@ Count = Annotated[int, Control("Up: more needles; 0 is a haystack without.", 0, 
 Distractors = Annotated[int, Control("Up: more look-alikes of another shape.", 0, 1000, 1)]
 Contrast = Annotated[float, Control("Up: needles and look-alikes stand out more.", 0.0, 1.0, 0.01)]
 Presence = Annotated[
-    Literal["always", "half"],
-    Control("'half': whether the needles are there is decided by the seed, evenly.", basic=False),
+    Literal["always", "half", "replaced"],
+    Control(
+        "Whether the needles are there: always, or by the seed in half of the pictures; 'replaced' "
+        "puts look-alikes in their place where they are not, so that counting objects tells nothing.",
+        basic=False,
+    ),
 ]
 
 
@@ -82,10 +86,15 @@ class Planted:
 
 
 def plant(
-    kind: str, height: int, width: int, area: float, count: int, distractors: int, seed: int
-) -> Planted:
-    """Place needles, then look-alikes, apart from each other; needles do not depend on the rest."""
+    kind: str, height: int, width: int, area: float, count: int, distractors: int, seed: int,
+    replaced: bool = False,
+) -> Planted:  # fmt: skip
+    """Place needles, then look-alikes, apart from each other; needles do not depend on the rest.
+
+    With `replaced` the look-alike that is nearest to it in shape lies where a needle would.
+    """
     needle, alikes = NEEDLES[kind]
+    needle = alikes[0] if replaced else needle
     shapes, scales, angles, boxes = [], [], [], []
     centres = np.empty((count + distractors, 2))
     reach = np.empty(count + distractors)
@@ -118,7 +127,7 @@ def plant(
         boxes.append((y + v0, x + u0, y + v1, x + u1))
     return Planted(
         tuple(shapes), np.array(scales), np.array(angles), centres,
-        np.array(boxes).reshape(-1, 4), count,
+        np.array(boxes).reshape(-1, 4), 0 if replaced else count,
     )  # fmt: skip
 
 
@@ -193,8 +202,9 @@ class NeedleScene(Scene):
         Needles and look-alikes.
     contrast : float
         Opacity of both, 0 to 1.
-    presence : {'always', 'half'}
-        'half': half of the seeds have no needle, for data sets.
+    presence : {'always', 'half', 'replaced'}
+        'half': half of the seeds have no needle, for data sets; 'replaced': those have
+        look-alikes in the needles' places.
 
     Raises
     ------
@@ -202,7 +212,7 @@ class NeedleScene(Scene):
         When a needle would be smaller than a pixel, or the objects do not fit.
     """
 
-    version = 1
+    version = 2  # 2: look-alikes of cells have the cells' mean colour
     cached_blocks = 48
 
     def __init__(
@@ -232,7 +242,9 @@ class NeedleScene(Scene):
                 f"{MOST_FILLED / (count + distractors):.2g}, or fewer"
             )
         there = presence == "always" or bool(np.random.default_rng([seed, 5]).integers(2))
-        self._planted = plant(object, height, width, area, count if there else 0, distractors, seed)
+        replaced = presence == "replaced" and not there
+        needles = count if there or replaced else 0
+        self._planted = plant(object, height, width, area, needles, distractors, seed, replaced)
         self.setup(
             {"width": width, "height": height, "seed": seed, "object": object,
              "background": background, "ratio": ratio, "count": count,
@@ -241,7 +253,8 @@ class NeedleScene(Scene):
                    "side of an object": f"about {area**0.5:.3g} px"},
         )  # fmt: skip
         self._look = (background, seed, max(width, height), contrast)
-        self._colour = np.array(COLOURS[object], np.float32)
+        stains = zip((NEEDLES[object][0], *NEEDLES[object][1]), colours(object), strict=True)
+        self._colours = {shape.name: colour for shape, colour in stains}
         self.truth = NeedleTruth(self._planted, object, height, width)
 
     def render(self, downsample: float, row: int, column: int) -> np.ndarray:
@@ -255,14 +268,15 @@ class NeedleScene(Scene):
         known = self._planted
         for k in known.near(Box(y, x, y + span, x + span).grown(downsample)):
             shape, scale = known.shapes[k], float(known.scales[k])
-            angle = float(known.angles[k])
+            angle, colour = float(known.angles[k]), self._colours[shape.name]
 
             def draw(
-                ink: Ink, shape: Shape = shape, scale: float = scale, angle: float = angle
-            ) -> None:
+                ink: Ink, shape: Shape = shape, scale: float = scale, angle: float = angle,
+                colour: np.ndarray = colour,
+            ) -> None:  # fmt: skip
                 v, u = turned(ink.v, ink.u, angle)
                 under = ink.rgb.copy()
-                shape.paint(ink, v, u, scale, self._colour)
+                shape.paint(ink, v, u, scale, colour)
                 ink.rgb += np.float32(contrast - 1) * (ink.rgb - under)
 
             cy, cx = known.centres[k]

@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from hrviz.scenes._paint import Ink, disc, ellipse, line, polygon, rectangle, text
+from hrviz.scenes._paint import Canvas, Ink, disc, ellipse, line, polygon, rectangle, text
 
 Outline = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 Paint = Callable[[Ink, np.ndarray, np.ndarray, float, np.ndarray], None]
@@ -212,6 +212,7 @@ def _sign(word: str) -> Shape:
 
 
 _WARNING = _regular(3)
+# Needle and look-alikes, the one that is nearest in shape first.
 NEEDLES: dict[str, tuple[Shape, tuple[Shape, ...]]] = {
     "disc": (
         _plain("disc", _round),
@@ -252,3 +253,35 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "car": (214, 58, 46),
     "sign": (202, 32, 40),
 }
+
+
+def mean_colour(shape: Shape, colour: np.ndarray) -> np.ndarray:
+    """Colour (3,) that a shape adds to what it lies on, averaged over its area, 0 to 255."""
+    scale, reach = 40.0, 2.8
+    n = int(2 * reach * scale)
+    canvas = Canvas(np.zeros((3, n, n), np.float32), -n / 2, -n / 2, 1.0)
+    canvas.stamp(
+        (0.0, 0.0), (-n / 2, -n / 2, n / 2, n / 2),
+        lambda ink: shape.paint(ink, ink.v, ink.u, scale, colour),
+    )  # fmt: skip
+    area = measured(shape)[0] * scale**2
+    return np.asarray(canvas.rgb.sum((1, 2), dtype=np.float64) / area)
+
+
+@lru_cache(maxsize=16)
+def colours(kind: str) -> tuple[np.ndarray, ...]:
+    """What to paint the needle of a kind and each of its look-alikes with, (3,) each.
+
+    A cell's nucleus is pale inside, its look-alikes' are not: painted with one stain, they would be
+    darker, and the mean colour of a shrunken picture would tell whether cells are in it. They are
+    stained so that their mean is the cell's; paint is affine in the colour, so two paintings tell how.
+    """
+    needle, alikes = NEEDLES[kind]
+    own = np.array(COLOURS[kind], np.float32)
+    if kind != "cell":
+        return (own,) * (1 + len(alikes))
+    wanted, out = mean_colour(needle, own), [own]
+    for shape in alikes:
+        black, grey = (mean_colour(shape, np.full(3, c, np.float32)) for c in (0.0, 100.0))
+        out.append(((wanted - black) / (grey - black) * 100).astype(np.float32))
+    return tuple(out)
