@@ -1,6 +1,8 @@
 """Trains SALISA's two detectors of people (`crowd-detector-light`, `crowd-detector-heavy`).
 
-The heavy one sees frames at full resolution. The light one sees a third of it, 512 px across, half of
+The heavy one sees parts of frames of two sizes, downsampled by up to 3 or enlarged by up to 2: REMIX
+gives it blocks of any size, and windows of houses, as wide as a person there, must be known at all of
+them. The light one sees a third of it, 512 px across, half of
 its pictures evenly downsampled by a factor of 1.5 to 4, half warped by a thin-plate zoom like SALISA's
 around true boxes (jittered, some left out, as its own detections will be; weaker and stronger than
 SALISA's own), so that it knows warped people. Frames are those of films of the crowd, split 'train'.
@@ -23,6 +25,7 @@ CLASSES = ("person",)
 FILMS, FRAMES = 36, (0, 120)
 CROWDS = (100, 200, 300)  # people
 HEIGHT, WIDTH = 1024, 1536
+LARGE = 2160, 3840
 LIGHT_SIZE = 512
 SCALES = (1.5, 4.0)  # downsamples of the light detector's even pictures
 JUDGED = 6  # held-out films, two frames each
@@ -42,11 +45,16 @@ class Recipe:
     batch: int
     steps: int
     crowds: tuple[int, ...]
+    films: int = FILMS
+    large: int = 0  # frames of `LARGE` size besides
+    scales: tuple[float, float] | None = None  # downsamples of the parts; None: as the pictures are
 
 
 RECIPES = {
     "crowd-detector-light": Recipe((12, 24, 32, 48, 64), 1, 256, 8, 1100, (20, *CROWDS)),
-    "crowd-detector-heavy": Recipe((16, 32, 48, 64), 2, 288, 4, 500, CROWDS),
+    "crowd-detector-heavy": Recipe(
+        (16, 32, 48, 64), 2, 288, 4, 1000, CROWDS, films=24, large=12, scales=(0.45, 3.0)
+    ),
 }
 
 
@@ -68,6 +76,15 @@ def frames(
     out = [film.at(t=t) for k in range(films) for film in [sets[k % len(sets)][k]] for t in FRAMES]
     report(f"{split}: {len(out)} frames")
     return out
+
+
+def large_frames(count: int) -> list[Any]:
+    """Frames of `LARGE` size at one time of as many films, on which nothing else is trained."""
+    from hrviz.scenes import dataset
+
+    size = {"height": LARGE[0], "width": LARGE[1], "frames": 250}
+    sets = [dataset("crowd", "train", FILMS + count, people=n, **size) for n in CROWDS]
+    return [sets[k % len(sets)][FILMS + k].at(t=FRAMES[k % 2]) for k in range(count)]
 
 
 def people(view: Any) -> np.ndarray:
@@ -136,6 +153,32 @@ def crop(shown: Shown, rng: np.random.Generator, side: int) -> tuple[np.ndarray,
     return pixels, boxes
 
 
+def scaled(
+    shown: Shown, rng: np.random.Generator, side: int, scales: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A square part downsampled by a factor out of `scales` (below 1: enlarged), as images are read.
+
+    Half are around a person, the others anywhere, so that houses are learned too; mirrored half of
+    the time.
+    """
+    from hrviz.image.resample import resample
+
+    span = min(side * float(np.exp(rng.uniform(*np.log(scales)))), *shown.pixels.shape[:2])
+    room = np.array(shown.pixels.shape[:2]) - span
+    corner = rng.random(2) * room
+    if len(shown.boxes) and rng.random() < 0.5:
+        box = shown.boxes[rng.integers(len(shown.boxes))]
+        corner = np.clip((box[:2] + box[2:]) / 2 - span * rng.uniform(0.1, 0.9, 2), 0, room)
+    low, high = corner.astype(int), np.ceil(corner + span).astype(int)
+    window = shown.pixels[low[0] : high[0], low[1] : high[1]]
+    rows, columns = ((float(a), float(a + span)) for a in corner - low)
+    part = Shown(
+        resample(window, rows, columns, (side, side)),
+        (shown.boxes - np.tile(corner, 2)) * (side / span),
+    )
+    return crop(part, rng, side)
+
+
 def train(
     name: str, *, seed: int, steps: int | None, report: Callable[[str], None], write: bool
 ) -> dict[str, Any]:
@@ -150,22 +193,29 @@ def train(
     quick = steps <= 50
     clock = time.perf_counter()
     rng = np.random.default_rng(seed + 1)
-    views = [
-        image.view() for image in frames("train", 2 if quick else FILMS, recipe.crowds, report)
-    ]
+    films = 2 if quick else recipe.films
+    views = [image.view() for image in frames("train", films, recipe.crowds, report)]
     if light:
         shown = light_pictures(views, rng, report)
     else:
-        shown = [Shown(v.image.rgb(v.box, (HEIGHT, WIDTH)), people(v)) for v in views]
+        large = [image.view() for image in large_frames(2 if quick else recipe.large)]
+        shown = [
+            Shown(v.image.rgb(v.box, (int(v.height), int(v.width))), people(v))
+            for v in views + large
+        ]
     report(f"{len(shown)} pictures after {time.perf_counter() - clock:.0f} s")
     torch.manual_seed(seed)
     net = SmallDetector(1, recipe.widths, recipe.blocks)
 
     def batch() -> tuple[np.ndarray, Any]:
-        drawn = [
-            crop(shown[int(rng.integers(len(shown)))], rng, recipe.crop)
-            for _ in range(recipe.batch)
-        ]
+        drawn = []
+        for _ in range(recipe.batch):
+            one = shown[int(rng.integers(len(shown)))]
+            drawn.append(
+                scaled(one, rng, recipe.crop, recipe.scales)
+                if recipe.scales
+                else crop(one, rng, recipe.crop)
+            )
         targets = [
             net.targets(boxes, np.zeros(len(boxes), int), (recipe.crop,) * 2) for _, boxes in drawn
         ]
@@ -175,7 +225,7 @@ def train(
     told = (
         "evenly at downsample 1.5-4, and by SALISA's zoom around true boxes"
         if light
-        else "as they are"
+        else f"and {recipe.large} of {LARGE[1]} x {LARGE[0]} px, all at downsample 0.45-3"
     )
     facts = {
         "name": name,

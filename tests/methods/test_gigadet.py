@@ -11,8 +11,7 @@ from fake_images import image_of
 
 import hrviz
 from hrviz.boxes import iou
-from hrviz.context import Context
-from hrviz.errors import Cancelled, HrvizError
+from hrviz.errors import HrvizError
 from hrviz.geometry import Box
 from hrviz.image import ImageView
 from hrviz.methods.detection import Found
@@ -323,18 +322,3 @@ def test_what_stands_in_is_named() -> None:
     bare = image_of(np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8))
     with pytest.raises(HrvizError, match=r"no true objects.*choose"):
         list(METHOD.function(bare.view(), **METHOD.bind({"saliency": "truth", "task": "none"})))
-
-
-def test_a_huge_scene_is_read_at_the_patches_only_and_can_be_cancelled() -> None:
-    from hrviz import context as surroundings
-
-    uri = "scene:tissue?size=200000x100000"
-    result = run(uri, saliency="edges", task="none", patches=2)
-    assert result.reads.pixels_requested < 2**23
-    assert result["tree"].pixels == result.reads.pixels_requested
-    token = surroundings._CONTEXT.set(Context(cancelled=lambda: True))
-    try:
-        with pytest.raises(Cancelled):
-            list(METHOD.function(hrviz.open(uri).view(), **METHOD.bind({"task": "none"})))
-    finally:
-        surroundings._CONTEXT.reset(token)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import hrviz
 from hrviz.errors import HrvizError
+from hrviz.methods.detection import SHOWN, Found, Wanted
 from hrviz.methods.zooming.remix_plan import SKIP, Leaf, Plans, values
+from hrviz.methods.zooming.remix_profile import INPUTS, SCORES, profile
 
 SMALL = [[0, 0, 1, 0], [0, 0, 2, 1], [0, 0, 0, 0], [4, 1, 0, 0]]
 LARGE = [[0, 1, 0, 0], [0, 0, 0, 0], [2, 0, 0, 0], [0, 0, 0, 1]]
@@ -117,3 +121,86 @@ def test_what_cannot_be_planned() -> None:
             Plans(worth, LATENCY, budget)
     with pytest.raises(HrvizError, match="round them up"):
         Plans(worth, np.array([0, 5]), 10)
+
+
+# ------------------------------------------------------------------ scores, merged and shown
+def test_the_share_of_right_boxes_by_score() -> None:
+    """Three of four boxes of each score are right, or none; a fall between them is levelled out."""
+    from hrviz.training import crowd_profile
+
+    true = np.array([[0, 20 * k, 10, 20 * k + 10] for k in range(8)], float)
+    wrong = true + np.array([100, 0, 100, 0])
+    boxes = np.concatenate([wrong[:4], true[:3], wrong[4:5], true[3:4], wrong[5:7], true[4:5]])
+    scores = np.repeat([0.2, 0.4, 0.8], 4)
+    found = Found(boxes, scores, np.zeros(12, np.int64))
+    truth = Wanted(true, np.zeros(8, np.int64), np.zeros(8, bool))
+    right = np.array(crowd_profile._by_score([found], [truth]))
+    assert right[SCORES <= 0.2] == pytest.approx(0)
+    assert right[SCORES >= 0.4] == pytest.approx(5 / 8)  # 3/4 at 0.4, 2/4 at 0.8
+    assert (np.diff(right) >= 0).all()
+    nobody = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+    assert crowd_profile._by_score([nobody], [truth]) == [0.0] * len(SCORES)
+
+
+def test_scores_are_replaced_by_the_share_of_right_boxes() -> None:
+    table = np.tile(SCORES**2, (len(INPUTS), 1))
+    table[3] = 0.1
+    known = replace(profile(), right=table)
+    found = Found(np.zeros((2, 4)), np.array([0.5, 0.0125]), np.zeros(2, np.int64))
+    assert known.sure(0, found).scores == pytest.approx([0.25, 0.0125 * 0.025], rel=1e-6)
+    assert known.sure(3, found).scores == pytest.approx([0.1, 0.1])
+
+
+def test_the_bundled_profile_is_whole() -> None:
+    known = profile()
+    assert known.accuracy.shape == (len(INPUTS), 12)
+    assert known.right.shape == (len(INPUTS), len(SCORES))
+    assert (np.diff(known.right, axis=1) >= 0).all()
+    assert ((known.right >= 0) & (known.right <= 1)).all()
+    assert (known.right[:, 0] < SHOWN).all()
+    assert (known.seconds > 0).all()
+
+
+def test_a_training_part_keeps_people_where_they_are() -> None:
+    """Enlarged, downsampled, mirrored: the box of a bright rectangle lies on its bright pixels."""
+    from hrviz.training.crowd_detectors import Shown, scaled
+
+    pixels = np.zeros((400, 600, 3), np.uint8)
+    pixels[150:250, 280:320] = 255
+    shown = Shown(pixels, np.array([[150.0, 280, 250, 320]]))
+    rng = np.random.default_rng(0)
+    seen = 0
+    for _ in range(20):
+        part, boxes = scaled(shown, rng, 96, (0.5, 3.0))
+        assert part.shape == (96, 96, 3)
+        bright = np.argwhere(part[..., 0] > 127)
+        for box in boxes:
+            seen += 1
+            edges = np.concatenate([bright.min(0), bright.max(0) + 1])
+            assert np.abs(edges - box).max() <= 1
+    assert seen > 5
+
+
+def test_most_boxes_on_an_unseen_frame_are_people() -> None:
+    """Houses have windows as high as people: blocks are small, so the detector sees them enlarged."""
+    frame = "scene:crowd?size=1920x1080&people=150&frames=250&seed=3000004#t=50"
+    run = hrviz.apply("remix", frame, budget=300.0)
+    count, score = run["prediction"].values["people"], run["score"].values
+    assert score["false_positives"] < 0.25 * count
+    assert 0.5 * score["objects"] < count < 1.2 * score["objects"]
+    assert score["recall"] > 0.5
+    expected = run["latency"].values["expected_accuracy"]
+    assert score["ap50"] == pytest.approx(expected, abs=0.15)  # the plan promised as much
+
+
+def test_few_steps_and_nothing_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hrviz.training import crowd_profile
+
+    monkeypatch.setattr(
+        crowd_profile, "write_whole", lambda *args: pytest.fail("wrote the profile")
+    )
+    monkeypatch.setattr(crowd_profile, "FRAME_SIZES", ((216, 384),))
+    monkeypatch.setattr(crowd_profile, "PART", 384)
+    facts = crowd_profile.train(steps=2, report=lambda text: None, write=False)
+    assert {len(v) for v in facts["accuracy"].values()} == {12}
+    assert {len(v) for v in facts["right"].values()} == {len(SCORES)}

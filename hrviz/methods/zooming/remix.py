@@ -24,7 +24,9 @@ The survey's outline and published notes are followed; the paper's own code is n
 quarters, not free cuts, and the plan is a Pareto programme that is exact for whole milliseconds
 (`remix_plan`). Latencies are those recorded by `hrviz train crowd-profile` on the machine its table
 names, in sequence (no batches), so that the same plan is made everywhere; what this run took is among
-its costs. An object belongs to the block that holds its centre. Blocks are read with a margin,
+its costs. A box's score is the share of right boxes at that score on held-out crowds, so that those of
+different detectors can be merged and the least score that is shown asks the same of all. An object
+belongs to the block that holds its centre. Blocks are read with a margin,
 where the paper pads by a fit of object size against position. With no history every block would be
 worthless, so some even prior is added.
 """
@@ -153,7 +155,7 @@ def remix(
     yield Step("profile", Curve(middle, lines, "side in the network's input (px)", "AP at IoU 0.5"),
                f"Recorded {known.date} on {known.device}.")  # fmt: skip
     aim = tasks.resolve(task, view.truth, among=("person detection",))
-    past_objects = remix_run.history(view, history, past, lag)
+    past_objects = remix_run.history(view, history, past, lag, known)
     yield Step("history", past_objects.points(), past_objects.told)
     film = remix_run.Film(view, past_objects, known, splits, round(budget), prior)
     yield Step("partition", film.partition(), film.told)

@@ -1,4 +1,4 @@
-"""REMIX's profile of the bundled detectors of people: accuracy by object size, and latency.
+"""REMIX's profile of the bundled detectors of people: accuracy by size, latency, right boxes by score.
 
 Measured by `hrviz train crowd-profile` and kept as a table with the device's name and date; never
 presented as measured now.
@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from hrviz.errors import HrvizError
+from hrviz.methods.detection import Found
 
 FILE = Path(__file__).parent / "remix_profile.json"
 #: sides (root of the area) in network px that part the ranges of size, twelve as in the paper
 EDGES = (0.0, 3.0, 4.5, 6.0, 8.0, 11.0, 16.0, 22.0, 32.0, 45.0, 64.0, 91.0, float("inf"))
+#: at which the share of right boxes is told
+SCORES = np.linspace(0, 1, 41).round(3)
 #: detector and longer side of its input, cheap to dear
 INPUTS = (
     ("crowd-detector-light", 256), ("crowd-detector-light", 512), ("crowd-detector-light", 1024),
@@ -40,6 +43,8 @@ class Profile:
     accuracy : ndarray (n, 12)
         By range of side in network px (`EDGES`).
     seconds : ndarray (n,)
+    right : ndarray (n, 41)
+        Share of right boxes among those of a score (`SCORES`).
     device, date : str
     """
 
@@ -48,6 +53,7 @@ class Profile:
     sides: np.ndarray
     accuracy: np.ndarray
     seconds: np.ndarray
+    right: np.ndarray
     device: str
     date: str
 
@@ -65,6 +71,14 @@ class Profile:
             np.searchsorted(EDGES, seen, side="right") - 1, 0, self.accuracy.shape[1] - 1
         )
         return np.asarray(np.take_along_axis(self.accuracy, place, axis=1))
+
+    def sure(self, network: int, found: Found) -> Found:
+        """Boxes with the share of right ones at their score in its place.
+
+        Two detectors' scores mean different things; these can be merged, and shown from the same
+        least score on.
+        """
+        return found._replace(scores=np.interp(found.scores, SCORES, self.right[network]))
 
 
 @cache
@@ -93,5 +107,6 @@ def profile() -> Profile:
     return Profile(
         names, tuple(name for name, _ in facts["inputs"]),
         np.array([side for _, side in facts["inputs"]]), np.array(accuracy),
-        np.array(facts["seconds"]), facts["device"], facts["date"],
+        np.array(facts["seconds"]), np.array([facts["right"][name] for name, _ in facts["inputs"]]),
+        facts["device"], facts["date"],
     )  # fmt: skip

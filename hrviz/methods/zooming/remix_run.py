@@ -46,7 +46,7 @@ class Objects:
         return Points(centres, self.sides, label="side of past objects", unit="px")
 
 
-def history(view: ImageView, source: str, past: int, lag: int) -> Objects:
+def history(view: ImageView, source: str, past: int, lag: int, known: Profile) -> Objects:
     """Objects of the frames before; of a still, its own.
 
     Reads of past frames are not counted: in a film they were looked at already.
@@ -59,8 +59,8 @@ def history(view: ImageView, source: str, past: int, lag: int) -> Objects:
         else "in this very picture, which has no frame before"
     )
     views = views or [still]
-    known = view.truth is not None and "boxes" in view.truth.knows
-    if source == "truth" and known:
+    boxed = view.truth is not None and "boxes" in view.truth.knows
+    if source == "truth" and boxed:
         people = tasks.fits("person detection", view.truth)
         classes = ("person",) if people else tuple(view.truth.objects.values())
         boxes = [wanted(v, classes).boxes for v in views]
@@ -73,10 +73,11 @@ def history(view: ImageView, source: str, past: int, lag: int) -> Objects:
     else:
         counts = dict(current().counts)
         boxes = []
+        heavy = int(known.seconds.argmax())
         for v in views:
             current().check()
             size = v.fit(HEAVY_SIDE)
-            found = detect("crowd-detector-heavy", v.read(size)).at_least(SHOWN)
+            found = known.sure(heavy, detect(known.detectors[heavy], v.read(size))).at_least(SHOWN)
             scale = np.tile(np.array([v.height, v.width]) / size, 2)
             boxes.append(found.boxes * scale + [v.box.y0, v.box.x0] * 2)
         current().counts.clear()
@@ -256,6 +257,7 @@ class Film:
         """What a block's network finds; kept where the centre lies in the block."""
         box = self.box(leaf)
         found = detect(self.profile.detectors[leaf.network], pixels)
+        found = self.profile.sure(leaf.network, found)
         factor = np.tile(np.array([seen.height, seen.width]) / pixels.shape[:2], 2)
         boxes = found.boxes * factor + [seen.y0, seen.x0] * 2
         middle = (boxes[:, :2] + boxes[:, 2:]) / 2
