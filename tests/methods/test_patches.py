@@ -7,7 +7,8 @@ import pytest
 
 import hrviz
 from hrviz.methods.zooming.growing import Growing
-from hrviz.methods.zooming.patches import box_of, contact_sheet, cut_out, origins
+from hrviz.methods.zooming.patches import box_of, cut_out, origins
+from hrviz.methods.zooming.sheets import BAR, GAP, INK, LINE, RED, sheet
 
 
 def test_origins_are_those_of_the_library() -> None:
@@ -50,14 +51,14 @@ def test_a_patch_is_zero_beyond_the_region_and_not_read_there(origin: tuple[int,
     assert growing.pending() == inside
 
 
-def test_a_contact_sheet_shows_at_most_sixteen_and_ranks_bars_by_weight() -> None:
+def test_a_contact_sheet_ranks_bars_by_weight_and_shows_no_more_than_fit() -> None:
     patches = [np.full((20, 20, 3), 0.5, np.float32)] * 30
-    sheet = contact_sheet(patches, [1.0, 0.5, 0.0, -0.25] + [0.1] * 26, ["w"] * 30).array
-    blue = (sheet == (31, 119, 180)).all(2)
-    lines = blue.any(1).nonzero()[0]
-    first = blue[lines[0]]
-    runs = [first[4 + 68 * k : 4 + 68 * k + 64].sum() for k in range(4)]
-    assert runs == [64, 32, 1, 0]
-    assert sheet.shape[1] == 8 * 68 + 4
-    one = contact_sheet(patches[:1], [0.0], ["0"]).array
-    assert one.shape[1] == 68 + 4
+    shown = sheet(patches, [1.0, 0.5, 0.0, -0.25] + [0.1] * 26, 64, ["w"] * 30).array
+    across, step = 6, 64 + GAP
+    assert shown.shape == (4 * (64 + BAR + LINE + GAP) - GAP, across * step - GAP, 3)  # MOST = 24
+    lengths = {
+        name: [int((np.abs(shown[66, step * k : step * k + 64] - ink).max(1) < 1e-3).sum()) for k in range(4)]
+        for name, ink in (("blue", INK), ("red", RED))
+    }  # fmt: skip
+    assert lengths == {"blue": [64, 32, 1, 0], "red": [0, 0, 0, 16]}
+    assert sheet(patches[:1], [0.0], 64, ["0"]).array.shape[:2] == (64 + BAR + LINE, 64)

@@ -48,7 +48,8 @@ from hrviz.methods.baselines.canvas import Canvas, components
 from hrviz.methods.baselines.merging import Merge, Metric, merge
 from hrviz.methods.baselines.seam_error import seam_error, whole_answer, whole_size
 from hrviz.methods.baselines.slicing import Plan
-from hrviz.results import Boxes, Node, Partition, Picture, Prediction, Step, ZoomTree
+from hrviz.methods.zooming.sheets import sheet
+from hrviz.results import Boxes, Node, Partition, Prediction, Step, ZoomTree
 
 __all__ = ["Canvas", "Plan", "cutting_into_patches", "suppress"]
 
@@ -121,7 +122,7 @@ PatchTask = Annotated[
             title="Task network"),
 ]  # fmt: skip
 
-SHEET = 9  # patches shown on the contact sheet
+SHEET, EDGE = 9, 256  # patches on the contact sheet, and px of each
 MOST_NODES = 2000  # of the tree
 MOST_YIELDS = 200  # of boxes while they grow
 
@@ -236,12 +237,14 @@ def cutting_into_patches(
     # shown only: where the network follows, its batches read them again and are what is counted
     shown = view if aim == "none" else view.image.view(view.box)
     asked: list[float] = []
-    sheet = []
+    first = []
     for box in plan.boxes[order[:SHEET]]:
         before = shown.reads.pixels_requested
-        sheet.append(_read(shown, box, downsample, halo))
+        first.append(_read(shown, box, downsample, halo))
         asked.append(shown.reads.pixels_requested - before)
-    yield Step("patches", _contact_sheet(sheet), "The first patches, as the network receives them.")
+    yield Step(
+        "patches", sheet(first, edge=EDGE), "The first patches, as the network receives them."
+    )
     if aim == "none":
         yield _tree(view, plan, order, asked, calls=0)
     elif aim in tasks.SEGMENTATIONS:
@@ -416,18 +419,3 @@ def _answers(
     rows, columns = (slice(halo // 2, halo // 2 + -(-n // 2)) for n in patch)
     answers = tasks.segment(np.stack(pixels), task)[:, rows, columns]
     return np.ascontiguousarray(answers), asked
-
-
-def _contact_sheet(patches: list[np.ndarray]) -> Picture:
-    """Up to nine patches side by side, at most 256 px each."""
-    step = max(1, -(-max(patches[0].shape[:2]) // 256))
-    small = [p[::step, ::step] for p in patches]
-    across = int(np.ceil(np.sqrt(len(small))))
-    down = -(-len(small) // across)
-    (height, width), gap = small[0].shape[:2], 4
-    out = np.ones((down * (height + gap) - gap, across * (width + gap) - gap, 3), np.float32)
-    for i, p in enumerate(small):
-        row, column = divmod(i, across)
-        y, x = row * (height + gap), column * (width + gap)
-        out[y : y + height, x : x + width] = p
-    return Picture(out)

@@ -44,8 +44,9 @@ from hrviz.methods.zooming import attended as shared
 from hrviz.methods.zooming import draws
 from hrviz.methods.zooming.attended import AttentionSource, PatchSide, SearchTask, ViewScale
 from hrviz.methods.zooming.growing import Growing
-from hrviz.methods.zooming.patches import box_of, contact_sheet, cut_out
+from hrviz.methods.zooming.patches import box_of, cut_out
 from hrviz.methods.zooming.redraws import Redraws, redraw
+from hrviz.methods.zooming.sheets import sheet
 from hrviz.results import Picture, Step
 
 Samples = Annotated[
@@ -169,8 +170,8 @@ def attention_sampling(
     weights = weights_of(att.flat, order, replacement)
     ranked = sorted(weights, key=lambda k: -weights[k])
     labels = [f"{weights[k]:.2f}{f' x{counts[k]}' if counts[k] > 1 else ''}" for k in ranked]
-    sheet = contact_sheet([cuts[k] for k in ranked], [weights[k] for k in ranked], labels)
-    yield Step("patches", sheet, "What is read at full resolution; bars are weights in the estimate.")  # fmt: skip
+    strip = sheet([cuts[k] for k in ranked], [weights[k] for k in ranked], labels=labels)
+    yield Step("patches", strip, "What is read at full resolution; bars are weights in the estimate.")  # fmt: skip
 
     drawn = np.stack([cuts[k] for k in counts])
     where = {k: j for j, k in enumerate(counts)}

@@ -35,7 +35,7 @@ from hrviz.method import Control, method
 from hrviz.methods.zooming import attended as shared
 from hrviz.methods.zooming.attended import SearchTask
 from hrviz.methods.zooming.growing import Growing
-from hrviz.methods.zooming.patches import contact_sheet
+from hrviz.methods.zooming.sheets import sheet
 from hrviz.results import Curve, HeatMap, Picture, Step
 
 Field = Annotated[
@@ -156,8 +156,8 @@ def bagnet(
         )  # fmt: skip
     yield Step("tree", growing.tree(), f"Everything is read once; the {len(top)} strongest parts are drawn.")  # fmt: skip
     weights = each.ravel()[top].tolist()
-    sheet = contact_sheet(cuts, weights, [f"{w:.2g}" for w in weights])
-    yield Step("parts", sheet, "The strongest parts; bars are what they add to the answer.")
+    strip = sheet(cuts, weights, labels=[f"{w:.2g}" for w in weights])
+    yield Step("parts", strip, "The strongest parts; bars are what they add to the answer.")
 
     count = min(each.size, 200)
     left = total - np.r_[0.0, np.cumsum(each.ravel()[order[: count - 1]])]

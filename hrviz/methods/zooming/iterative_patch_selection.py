@@ -37,7 +37,7 @@ from hrviz.methods.zooming import attended as shared
 from hrviz.methods.zooming.attended import AttentionSource, PatchSide, SearchTask
 from hrviz.methods.zooming.growing import Growing
 from hrviz.methods.zooming.memory_loop import Loop, Scorer, grid_of, orders, raster
-from hrviz.methods.zooming.patches import contact_sheet
+from hrviz.methods.zooming.sheets import sheet
 from hrviz.results import Curve, HeatMap, Prediction, Step
 
 Memory = Annotated[
@@ -184,8 +184,8 @@ def iterative_patch_selection(
     yield Step("order", Prediction(values, source=scorer.source), f"{told}.")
 
     weights = loop.attention.tolist()
-    sheet = contact_sheet(loop.pixels, weights, [f"{w:.3f}" for w in weights])
-    yield Step("patches", sheet, "The memory at the end, best first; bars are attention at the last step.")  # fmt: skip
+    strip = sheet(loop.pixels, weights, labels=[f"{w:.3f}" for w in weights])
+    yield Step("patches", strip, "The memory at the end, best first; bars are attention at the last step.")  # fmt: skip
     yield Step("held", _held(n, m, chunk), f"{m + min(chunk, n)} patches at once instead of {n:,}; {n + m:,} encoder calls instead of {n:,}.")  # fmt: skip
 
     if ask.network is None:

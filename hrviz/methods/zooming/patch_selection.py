@@ -39,8 +39,9 @@ from hrviz.method import Control, Seed, method
 from hrviz.methods.zooming import attended as shared
 from hrviz.methods.zooming.attended import AttentionSource, PatchSide, SearchTask, ViewScale
 from hrviz.methods.zooming.growing import Growing
-from hrviz.methods.zooming.patches import box_of, contact_sheet, cut_out
+from hrviz.methods.zooming.patches import box_of, cut_out
 from hrviz.methods.zooming.perturbed_choice import Choice, hard, normalised
+from hrviz.methods.zooming.sheets import sheet
 from hrviz.results import HeatMap, Picture, Step
 
 Best = Annotated[
@@ -194,14 +195,14 @@ def patch_selection(
             yield Step("tree", growing.tree(), told, (place + 1) / k)
     ranked = sorted(range(k), key=lambda j: -s.flat[chosen[j]])
     weights = [float(s.flat[chosen[j]]) for j in ranked]
-    sheet = contact_sheet([cuts[j] for j in ranked], weights, [f"{w:.2f}" for w in weights])
-    yield Step("patches", sheet, "What is read at full resolution; bars are scores.")
+    strip = sheet([cuts[j] for j in ranked], weights, labels=[f"{w:.2f}" for w in weights])
+    yield Step("patches", strip, "What is read at full resolution; bars are scores.")
 
     blends, mass = _blends(view, att, y)
     sure = y.max(1)
-    sheet = contact_sheet(blends, sure.tolist(), [f"max {v:.2f}" for v in sure])
+    strip = sheet(blends, sure.tolist(), labels=[f"max {v:.2f}" for v in sure])
     told = f"Blends, no patches of the image: what training sees ({mass:.0%} of the mass); bars are the surest position's share."  # fmt: skip
-    yield Step("blends", sheet, told)
+    yield Step("blends", strip, told)
 
     if ask.network is None:
         return

@@ -1,4 +1,4 @@
-"""Where the patches of attention positions lie, how they are read, and how they are shown.
+"""Where the patches of attention positions lie and how they are read.
 
 Position r of n along an axis stands for a patch of p pixels. An attention network that does not
 pad sees a part of the view only: its first position has its centre half a receptive field inside.
@@ -20,11 +20,6 @@ import numpy as np
 
 from hrviz.geometry import Box
 from hrviz.methods.zooming.growing import Growing
-from hrviz.results import Picture
-
-SHOWN = 16  # patches of a contact sheet
-EDGE = 64  # px of a patch on a contact sheet
-BAR, GAP = 5, 4  # px: what a weight's bar takes below a patch, and between patches
 
 
 def origins(
@@ -113,39 +108,3 @@ def box_of(region: Box, origin: Sequence[float], patch: float) -> Box:
     """Level-0 box of the patch at `origin`, counted from the region's corner."""
     y, x = region.y0 + float(origin[0]), region.x0 + float(origin[1])
     return Box(y, x, y + patch, x + patch)
-
-
-def contact_sheet(
-    patches: Sequence[np.ndarray], weights: Sequence[float], labels: Sequence[str]
-) -> Picture:
-    """The first patches side by side, each above a bar as long as its weight, and a few words.
-
-    Parameters
-    ----------
-    patches : sequence of ndarray (p, p, 3)
-        float in 0..1, at least one.
-    weights : sequence of float
-        Relative to the largest shown; negative ones are drawn in red.
-    labels : sequence of str
-        Under each patch.
-    """
-    from PIL import Image, ImageDraw, ImageFont
-
-    shown = min(len(patches), SHOWN)
-    columns = min(shown, 8 if shown > 4 else max(shown, 1))
-    rows = -(-shown // columns)
-    text = 13
-    step_x, step_y = EDGE + GAP, EDGE + BAR + text + GAP
-    sheet = Image.new("RGB", (columns * step_x + GAP, rows * step_y + GAP), (244, 244, 244))
-    drawing, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    most = max((abs(w) for w in weights[:shown]), default=0.0) or 1.0
-    for k in range(shown):
-        x, y = GAP + k % columns * step_x, GAP + k // columns * step_y
-        pixels = np.clip(np.rint(patches[k] * 255), 0, 255).astype(np.uint8)
-        kind = Image.Resampling.BOX if pixels.shape[0] > EDGE else Image.Resampling.NEAREST
-        sheet.paste(Image.fromarray(pixels).resize((EDGE, EDGE), kind), (x, y))
-        long = max(1, round(EDGE * abs(weights[k]) / most))
-        colour = (31, 119, 180) if weights[k] >= 0 else (200, 60, 50)
-        drawing.rectangle((x, y + EDGE + 1, x + long - 1, y + EDGE + BAR - 1), fill=colour)
-        drawing.text((x, y + EDGE + BAR), labels[k], (60, 60, 60), font)
-    return Picture(np.asarray(sheet))

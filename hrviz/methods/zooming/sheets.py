@@ -1,4 +1,4 @@
-"""Contact sheets: small pictures side by side, with a bar for the weight of each."""
+"""Contact sheets: small pictures side by side, with a bar for the weight of each and its label."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from hrviz.results import Picture
 
 EDGE = 72  # px of a small picture's side
-GAP, BAR = 4, 6  # px between pictures, and of a weight's bar
-PAPER, INK, FAINT = 0.12, (0.35, 0.69, 1.0), 0.24
+MOST = 24  # pictures that are shown
+GAP, BAR, LINE = 4, 6, 14  # px between pictures, of a weight's bar, and of a label
+PAPER, INK, RED, FAINT = 0.12, (0.35, 0.69, 1.0), (0.9, 0.35, 0.3), 0.24
 
 
 def _fitted(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -34,24 +35,48 @@ def _laid_out(cells: Sequence[np.ndarray], across: int) -> Picture:
 
 
 def sheet(
-    pictures: Sequence[np.ndarray], weights: Sequence[float] | None = None, edge: int = EDGE
+    pictures: Sequence[np.ndarray],
+    weights: Sequence[float] | None = None,
+    edge: int = EDGE,
+    labels: Sequence[str] | None = None,
 ) -> Picture:
-    """Pictures (h, w, 3) in rows, each with a bar as long as its weight (the largest fills it).
+    """The first pictures in rows, each with a bar as long as its weight and a few words below.
 
-    `edge` is the width of each; its height keeps the shape of the first.
+    Parameters
+    ----------
+    pictures : sequence of ndarray (h, w, 3)
+        float in 0..1, at least one; the first `MOST` are shown.
+    weights : sequence of float, optional
+        The largest shown fills its picture's width; negative ones are red.
+    edge : int
+        Width of each, px; heights keep the shape of the first.
+    labels : sequence of str, optional
+        Under each picture.
     """
-    cells = []
-    top = max(weights, default=1.0) if weights else 1.0
+    shown = min(len(pictures), MOST)
     h, w = pictures[0].shape[:2]
     height = int(np.clip(round(edge * h / w), edge // 4, 4 * edge))
-    for k, pixels in enumerate(pictures):
-        cell = _fitted(pixels, height, edge).astype(np.float32)
+    top = max((abs(v) for v in weights[:shown]), default=0.0) if weights is not None else 0.0
+    cells = []
+    for k in range(shown):
+        cell = [_fitted(pictures[k], height, edge).astype(np.float32)]
         if weights is not None:
             bar = np.full((BAR, edge, 3), FAINT, np.float32)
-            bar[1:, : max(1, round(edge * max(0.0, weights[k]) / (top or 1.0)))] = INK
-            cell = np.concatenate([cell, bar])
-        cells.append(cell)
-    return _laid_out(cells, int(np.ceil(np.sqrt(len(cells) * 1.5))))
+            long = max(1, round(edge * abs(weights[k]) / (top or 1.0)))
+            bar[1:, :long] = INK if weights[k] >= 0 else RED
+            cell.append(bar)
+        if labels is not None:
+            cell.append(_words(labels[k], edge))
+        cells.append(np.concatenate(cell))
+    return _laid_out(cells, min(len(cells), int(np.ceil(np.sqrt(len(cells) * 1.5)))))
+
+
+def _words(text: str, width: int) -> np.ndarray:
+    from PIL import Image, ImageDraw, ImageFont
+
+    line = Image.new("RGB", (width, LINE), (round(255 * PAPER),) * 3)
+    ImageDraw.Draw(line).text((1, 0), text, (200, 203, 207), ImageFont.load_default(11))
+    return np.asarray(line, np.float32) / 255
 
 
 def pairs(pictures: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> Picture:
