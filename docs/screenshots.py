@@ -23,7 +23,7 @@ FILM = "scene%3Acrowd%3Fsize%3D3000x2000%26people%3D300%26frames%3D50%23t%3D12"
 ROAD = "scene%3Aroad%3Fsize%3D1280x960%26seed%3D3000004"
 COLON = (
     "scene%3Aneedle%3Fsize%3D500x500%26seed%3D3000001%26object%3Dcell%26background%3Dtissue"
-    "%26ratio%3D0.0016%26count%3D20%26distractors%3D20%26presence%3Dhalf"
+    "%26ratio%3D0.0016%26count%3D6%26distractors%3D14%26presence%3Dreplaced"
 )
 PICTURES = {
     "explore_light": f"?image={SLIDE}&theme=light",

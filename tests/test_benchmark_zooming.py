@@ -85,16 +85,3 @@ def test_votes_are_pooled_by_mean_or_largest(zooms: None) -> None:
     assert np.array_equal(
         smaller(picture, (2, 3)), np.round(picture.reshape(2, 2, 3, 2, 3).mean((1, 3))).astype(np.uint8)
     )  # fmt: skip
-
-
-def test_even_pictures_hold_as_many_objects(zooms: None) -> None:
-    from zooms.sets import EvenNeedle
-
-    counts = set()
-    labels = set()
-    for seed in range(6):
-        truth = EvenNeedle(width=200, height=200, seed=seed, object="cell", ratio=1e-3, count=3,
-                           distractors=4, presence="half").truth  # fmt: skip
-        labels.add(truth.label)
-        counts.add(len(truth.boxes().boxes))
-    assert labels == {"absent", "present"} and counts == {7}

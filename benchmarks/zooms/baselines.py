@@ -10,8 +10,8 @@ selection's.
 `by_colour` is a control: a linear discriminant on the mean colour of the picture. Where it is right, no
 method needs to look for anything.
 
-Trainings are short: every network sees the same number of pixels (`PIXELS`), so the full picture is
-seen a few hundred times and a small one in many thousands. That is equal effort, not equal steps.
+Trainings are short: every network sees the same number of pixels (`PIXELS`), at most `MOST_STEPS` batches, so full
+pictures are seen a few hundred times and small ones thousands of times. That is equal effort, not equal steps.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hrviz.nets.attention_sampling import PatchFeatures, TrafficFeatures
 from hrviz.training import search_training as shared
 from hrviz.training.search_data import SETS, pictures
 
-PIXELS = 80e6  # network pixels of a training, forwards: some two to three minutes of one thread
+PIXELS = 160e6  # network pixels of a training, forwards: at most some five minutes of one thread
 MOST_STEPS = 600
 RATE = 4e-3
 
@@ -120,7 +120,7 @@ def whole(
     torch.manual_seed(seed)
     net = WholeNet(len(SETS[name].classes))
     area = size[0] * size[1]
-    batch = 4 if area > 2e5 else 8 if area > 3e4 else 16
+    batch = 2 if area > 6e5 else 4 if area > 2e5 else 8 if area > 3e4 else 16
     quick = steps is not None and steps <= shared.QUICK
     data = [Even(name, s, size, 6 if quick else None, report) for s in ("train", "unseen")]
 

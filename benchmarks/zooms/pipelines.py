@@ -32,37 +32,37 @@ from . import baselines
 Call = tuple[str, tuple[int, ...]]
 Report = Callable[[str], None]
 
-# Sets without bundled networks: the sheet's scales where they fit the objects (a cross of some 50 px, a sign of
-# some 50 px), sides and steps so that a training stays short. `Setting` takes 1/s1, 1/s2, tile, sub-tile, N.
+# Sets without bundled networks: the sheet's scales where they fit the objects (a cross of some 46 px, a sign of
+# some 50 px, cars of 22 x 9 px), sides and steps so that a training stays short. `Setting` takes 1/s1, 1/s2, tile,
+# sub-tile, N.
+_SIDES = {"needle": (96, 4, 8), "road": (96, 2, 4), "aerial": (64, 2, 4)}  # patch, stride, view
 _ATS = {
-    "needle-ats": search_ats.Recipe("needle", patch=96, stride=4, draws=10, steps=500),
-    "road-ats": search_ats.Recipe("road", patch=96, stride=2, draws=5, steps=200),
+    f"{name}-ats": search_ats.Recipe(name, patch, stride, draws, steps, downsample=view)
+    for (name, (patch, stride, view)), draws, steps in zip(
+        _SIDES.items(), (10, 5, 10), (600, 250, 350), strict=True
+    )
 }
 _TOP = {
-    "needle-patch-selection": search_patch_selection.Recipe(
-        "needle", patch=96, stride=4, best=10, steps=500, warm=120
-    ),
-    "road-patch-selection": search_patch_selection.Recipe(
-        "road", patch=96, stride=2, best=5, steps=200, warm=50
-    ),
+    f"{name}-patch-selection": search_patch_selection.Recipe(
+        name, patch, stride, best, steps, warm=steps // 4, downsample=view
+    )
+    for (name, (patch, stride, view)), best, steps in zip(
+        _SIDES.items(), (10, 5, 10), (600, 250, 350), strict=True
+    )
 }
 _IPS = {
-    "needle-ips": search_ips.Recipe(
-        "needle", patch=96, step=64, stride=4, memory=16, chunk=64, steps=150
-    ),
-    "road-ips": search_ips.Recipe(
-        "road", patch=96, step=64, stride=4, memory=10, chunk=64, steps=120
-    ),
+    f"{name}-ips": search_ips.Recipe(name, patch, step, stride, memory=16, chunk=64, steps=steps)
+    for (name, (patch, stride, _)), step, steps in zip(
+        _SIDES.items(), (64, 64, 64), (150, 120, 120), strict=True
+    )
 }
-_BAG = {
-    "needle-bagnet-33": search_bagnet.Recipe("needle", 33, steps=80),
-    "road-bagnet-33": search_bagnet.Recipe("road", 33, steps=80),
-}
+_BAG = {f"{name}-bagnet-33": search_bagnet.Recipe(name, 33, steps=80) for name in _SIDES}
 _ZOOM = {
-    f"{name}{suffix}": zoom_in_recipes.Recipe(name, setting, zooming.Plan(steps=steps, batch=8, rate=2e-3), extractor)
+    f"{name}{suffix}": zoom_in_recipes.Recipe(name, setting, zooming.Plan(steps=steps, batch=16, rate=2e-3), extractor)
     for name, setting, steps in (
-        ("needle", zooming.Setting(4, 2, (128, 128), 32, 10), 250),
+        ("needle", zooming.Setting(8, 4, (128, 128), 48, 10), 400),
         ("road", zooming.Setting(8, 4, (120, 160), 64, 10), 150),
+        ("aerial", zooming.Setting(6, 3, (96, 96), 36, 10), 400),
     )
     for suffix, extractor in (("-zoom-in", "lenet"), ("-zoom-in-resnet", "resnet"))
 }  # fmt: skip
@@ -176,8 +176,8 @@ def ats(name: str) -> Pipeline:
         _by_recipe(f"{name}-ats"),
         lambda: AttentionSampling(len(SETS[name].classes), stride=recipe.stride, patch=recipe.patch),
         answer,
-        lambda whole: [("look", _view(name, 4)), ("encode", (recipe.draws if whole else 1, 3, recipe.patch, recipe.patch))],
-        True, "attention-sampling", params={"samples": recipe.draws},
+        lambda whole: [("look", _view(name, recipe.downsample)), ("encode", (recipe.draws if whole else 1, 3, recipe.patch, recipe.patch))],
+        True, "attention-sampling", recipe.downsample, params={"samples": recipe.draws},
     )  # fmt: skip
 
 
@@ -198,8 +198,8 @@ def top_k(name: str) -> Pipeline:
     return Pipeline(
         f"patch selection (top-k), {recipe.best} x {recipe.patch} px", name, f"{name}-patch-selection",
         recipe, _by_recipe(f"{name}-patch-selection"), make, answer,
-        lambda whole: [("look", _view(name, 4)), ("features", (recipe.best if whole else 1, 3, recipe.patch, recipe.patch))],
-        False, "patch-selection", params={"best": recipe.best},
+        lambda whole: [("look", _view(name, recipe.downsample)), ("features", (recipe.best if whole else 1, 3, recipe.patch, recipe.patch))],
+        False, "patch-selection", recipe.downsample, params={"best": recipe.best},
     )  # fmt: skip
 
 
@@ -314,7 +314,7 @@ def whole(name: str, size: tuple[int, int], told: str) -> Pipeline:
 
 def voting(name: str, pooling: str) -> Pipeline:
     """All patches, their logits pooled."""
-    patch, stride = {"colon": (48, 2)}.get(name, (96, 4))
+    patch, stride = {"colon": (48, 2), "aerial": (64, 2)}.get(name, (96, 4))
     where = baselines.grid(name, patch)
     return Pipeline(
         f"cutting into {len(where)} patches of {patch} px, {pooling} of logits", name, "",

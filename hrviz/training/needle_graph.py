@@ -188,7 +188,6 @@ def train(
         "architecture": "hrviz.nets.zoom_graph.ZoomGraph",
         "config": CONFIG,
         "task": "whether tissue holds tumour cells among look-alikes, and which regions to look at closely (not for diagnosis)",
-        "caveat": SETS[SET].caveat,
         "data": f"{len(data.labels)} pictures of the set '{SET}' (hrviz.training.search_data), turned and flipped",
         "training": f"regions of {SIDE} px, {LEVELS} levels of 2 x 2 quadrants; encoder pretrained on regions, then cross-entropy "
         f"of nodes at levels 2 to {LEVELS - 1} plus that of the image; trees follow the labels, {ASTRAY:.0%} of empty nodes zoomed "

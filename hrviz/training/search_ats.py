@@ -23,7 +23,10 @@ REDRAWS = 5
 
 @dataclass(frozen=True)
 class Recipe:
-    """Set, patch side and stride of the first convolution, draws, and how it is trained."""
+    """Set, patch side and stride of the first convolution, draws, and how it is trained.
+
+    `downsample` is full-resolution pixels per pixel of the view.
+    """
 
     set: str
     patch: int
@@ -33,6 +36,7 @@ class Recipe:
     batch: int = 16
     rate: float = 2e-3
     entropy: float = 1e-3
+    downsample: int = 4
     gradient: str = "unbiased"
 
 
@@ -53,7 +57,7 @@ def train(
     recipe = RECIPES[name]
     steps = steps or recipe.steps
     quick = steps <= shared.QUICK
-    data = shared.stores(recipe.set, quick, report)
+    data = shared.stores(recipe.set, quick, report, recipe.downsample)
     torch.manual_seed(seed)
     classes = len(SETS[recipe.set].classes)
     config = {"classes": classes, "stride": recipe.stride, "patch": recipe.patch}

@@ -25,6 +25,7 @@ TURNED = (
     "needle",
     "cells",
     "colon",
+    "aerial",
 )  # sets whose classes do not change when a picture is turned over
 CLIP = 1.0
 SOFT = 0.05  # label smoothing: small sets are fitted perfectly, and logits would grow without end
@@ -223,7 +224,6 @@ def facts(name: str, set_: str, seed: int, steps: int, batch: int) -> dict[str, 
         "name": name,
         "classes": list(asked.classes),
         "task": f"{' or '.join(asked.classes)}, from few patches of a picture (synthetic)",
-        "caveat": asked.caveat,
         "data": f"{asked.counts['train']} pictures of {w} x {h} px, scene:{asked.scene} split train "
         f"({set_}), class labels only",
         "seed": seed,

@@ -46,8 +46,8 @@ ViewScale = Annotated[
 ]  # fmt: skip
 
 EXAMPLE = (
-    "scene:needle?size=500x500&seed=3000001&object=cell&background=tissue&ratio=0.0016&count=20"
-    "&distractors=20&presence=half"
+    "scene:needle?size=500x500&seed=3000001&object=cell&background=tissue&ratio=0.0016&count=6"
+    "&distractors=14&presence=replaced"
 )
 STEP = 8  # view pixels a position, along each axis
 MOST_VIEW = 1024  # longer side of the view, however large the region

@@ -32,8 +32,8 @@ ZoomTask = Annotated[
     Control("What is asked of the image; 'automatic' takes what its truth is about."),
 ]
 EXAMPLE = (
-    "scene:needle?size=500x500&seed=3000001&object=cell&background=tissue&ratio=0.0016&count=20"
-    "&distractors=20&presence=half"
+    "scene:needle?size=500x500&seed=3000001&object=cell&background=tissue&ratio=0.0016&count=6"
+    "&distractors=14&presence=replaced"
 )
 STRIP = 2**18  # pixels of the view that the first attention sees at once: bounds its memory
 UNTRAINED_VIEW = 96  # px of the longer side, where no network's scale is to be kept
