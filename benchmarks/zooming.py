@@ -1,6 +1,6 @@
 """Does zooming pay? The Zoom-In paper's Table 1 on our scenes, with every method trained on the same pictures.
 
-Sets: `colon` (500 px, six cells among look-alikes or none), `needle` (1024 px, one cross or none), `road`
+Sets: `colon` (500 px, six cells among look-alikes or none), `needle` (1024 px, three crosses or none), `road`
 (960 x 1280 px, which speed limit, if any), `aerial` (768 px, streets with some cars or without). Rows: a convolutional network on the whole picture, on uniformly
 downsampled ones (as many pixels as Zoom-In gives to networks, and a quarter of them), a classifier of all patches
 (mean or largest logit, learnt from the picture's class), BagNet, iterative patch selection (IPS), patch selection (top-k),

@@ -32,7 +32,7 @@ from . import baselines
 Call = tuple[str, tuple[int, ...]]
 Report = Callable[[str], None]
 
-# Sets without bundled networks: the sheet's scales where they fit the objects (a cross of some 46 px, a sign of
+# Sets without bundled networks: the sheet's scales where they fit the objects (crosses of some 46 px, a sign of
 # some 50 px, cars of 22 x 9 px), sides and steps so that a training stays short. `Setting` takes 1/s1, 1/s2, tile,
 # sub-tile, N.
 _SIDES = {"needle": (96, 4, 8), "road": (96, 2, 4), "aerial": (64, 2, 4)}  # patch, stride, view

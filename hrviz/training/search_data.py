@@ -1,7 +1,7 @@
 """Large pictures with a small thing that decides their class: what sampling methods are trained on.
 
-Five sets in the manner of the Zoom-In paper's: `needle` (1024 px, one cross among look-alikes, a
-thousandth of the picture or so), `cells` and `colon` (500 px, a few or many cells in tissue, as its
+Five sets in the manner of the Zoom-In paper's: `needle` (1024 px, three crosses among look-alikes,
+two thousandths of the picture each), `cells` and `colon` (500 px, a few or many cells in tissue, as its
 colon images), `road` (960 x 1280 px, which speed limit) and `aerial` (768 px, streets with some cars of
 22 x 9 px, or the same streets without). Where a needle or cell is absent, look-alikes
 of the same area and mean colour take its place, so neither counting nor a thumbnail's colours tell the
@@ -79,7 +79,7 @@ SETS = {
     "needle": Search(
         "needle",
         {"width": 1024, "height": 1024, "object": "cross", "background": "noise", "ratio": 0.002,
-         "distractors": 4, "presence": "replaced"},
+         "count": 3, "distractors": 6, "presence": "replaced"},
         ("absent", "present"),
         {"train": 600, "held-out": 160, "unseen": 200},
         (1024, 1024),

@@ -197,4 +197,4 @@ def test_replaced_needles_leave_number_area_and_colour_as_they_are():
     with_, without, nothing = (
         read(r).astype(float).mean((0, 1)) for r in (always, replaced, empty)
     )
-    assert np.abs(with_ - without).max() < 0.01 * np.abs(with_ - nothing).max()
+    assert np.abs(with_ - without).max() < 0.03 * np.abs(with_ - nothing).max()
