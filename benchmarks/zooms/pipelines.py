@@ -32,12 +32,20 @@ from . import baselines
 Call = tuple[str, tuple[int, ...]]
 Report = Callable[[str], None]
 
-# Sets without bundled networks: the sheet's scales where they fit the objects (crosses of some 46 px, a sign of
+# Sets without bundled networks: the sheet's scales where they fit the objects (discs of some 46 px, a sign of
 # some 50 px, cars of 22 x 9 px), sides and steps so that a training stays short. `Setting` takes 1/s1, 1/s2, tile,
 # sub-tile, N.
 _SIDES = {"needle": (96, 4, 8), "road": (96, 2, 4), "aerial": (64, 2, 4)}  # patch, stride, view
 _ATS = {
-    f"{name}-ats": search_ats.Recipe(name, patch, stride, draws, steps, downsample=view)
+    f"{name}-ats": search_ats.Recipe(
+        name,
+        patch,
+        stride,
+        draws,
+        steps,
+        downsample=view,
+        easier="strewn" if name == "needle" else "",
+    )
     for (name, (patch, stride, view)), draws, steps in zip(
         _SIDES.items(), (10, 5, 10), (600, 250, 350), strict=True
     )
@@ -58,7 +66,8 @@ _IPS = {
 }
 _BAG = {f"{name}-bagnet-33": search_bagnet.Recipe(name, 33, steps=80) for name in _SIDES}
 _ZOOM = {
-    f"{name}{suffix}": zoom_in_recipes.Recipe(name, setting, zooming.Plan(steps=steps, batch=16, rate=2e-3), extractor)
+    f"{name}{suffix}": zoom_in_recipes.Recipe(name, setting, zooming.Plan(steps=steps, batch=16, rate=2e-3), extractor,
+                                             easier="strewn" if name == "needle" else "")
     for name, setting, steps in (
         ("needle", zooming.Setting(8, 4, (128, 128), 48, 10), 400),
         ("road", zooming.Setting(8, 4, (120, 160), 64, 10), 150),

@@ -25,7 +25,8 @@ REDRAWS = 5
 class Recipe:
     """Set, patch side and stride of the first convolution, draws, and how it is trained.
 
-    `downsample` is full-resolution pixels per pixel of the view.
+    `downsample` is full-resolution pixels per pixel of the view; `easier` names a set with more of what is
+    sought, for `easier_steps` before.
     """
 
     set: str
@@ -38,6 +39,8 @@ class Recipe:
     entropy: float = 1e-3
     downsample: int = 4
     gradient: str = "unbiased"
+    easier: str = ""
+    easier_steps: int = 200
 
 
 RECIPES = {
@@ -70,8 +73,8 @@ def train(
         patches = store.patches(batch, where[index.numpy()], recipe.patch)
         return p, net.decide(p, index, patches, recipe.gradient)  # type: ignore[arg-type]
 
-    def loss(batch: shared.Batch, step: int) -> torch.Tensor:
-        p, logits = answer(batch, data["train"], generator)
+    def loss(batch: shared.Batch, step: int, store: shared.Store = data["train"]) -> torch.Tensor:
+        p, logits = answer(batch, store, generator)
         return F.cross_entropy(logits, batch.labels) + recipe.entropy * entropy_term(p)
 
     def measure(split: str, redraws: int) -> dict[str, float]:
@@ -82,6 +85,12 @@ def train(
 
         return shared.judge(data[split], one, redraws)
 
+    if recipe.easier:
+        more = shared.Store(recipe.easier, "train", recipe.downsample, 6 if quick else None, report)
+        shared.fit(
+            net, more, lambda batch, step: loss(batch, step, more), seed=seed, report=report,
+            steps=2 if quick else recipe.easier_steps, batch=min(recipe.batch, len(more)), rate=recipe.rate,
+        )  # fmt: skip
     seconds = shared.fit(
         net, data["train"], loss, steps=steps, batch=recipe.batch, rate=recipe.rate, seed=seed,
         report=report, check=lambda done: report(f"held out: {measure('held-out', 1)}"),
@@ -92,7 +101,12 @@ def train(
         "stands_for": "the networks of attention sampling (Katharopoulos and Fleuret, ICML 2019), with "
         "more layers of attention and fewer of features",
         "training": f"{recipe.draws} patches of {recipe.patch} px drawn without replacement, gradient "
-        f"{recipe.gradient}, entropy strength {recipe.entropy}",
+        f"{recipe.gradient}, entropy strength {recipe.entropy}"
+        + (
+            f"; {recipe.easier_steps} steps on the set '{recipe.easier}' before"
+            if recipe.easier
+            else ""
+        ),
         "draws": recipe.draws,
         "seconds": round(seconds),
         "held_out": measure("held-out", REDRAWS),

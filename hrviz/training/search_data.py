@@ -1,12 +1,12 @@
 """Large pictures with a small thing that decides their class: what sampling methods are trained on.
 
-Five sets in the manner of the Zoom-In paper's: `needle` (1024 px, three crosses among look-alikes,
-two thousandths of the picture each), `cells` and `colon` (500 px, a few or many cells in tissue, as its
-colon images), `road` (960 x 1280 px, which speed limit) and `aerial` (768 px, streets with some cars of
-22 x 9 px, or the same streets without). Where a needle or cell is absent, look-alikes
-of the same area and mean colour take its place, so neither counting nor a thumbnail's colours tell the
-class. Pictures are rendered once and kept in a cache folder as one array, which is opened memory-mapped: a
-second recipe starts at once.
+Sets in the manner of the Zoom-In paper's: `needle` (1024 px, three discs among look-alikes, two
+thousandths of the picture each), `cells` and `colon` (500 px, few cells in tissue, as its colon images),
+`road` (960 x 1280 px, which speed limit) and `aerial` (768 px, streets with some cars of 22 x 9 px, or
+the same streets without). `strewn` and `crowded` are `needle` and `colon` with more of what is sought,
+to begin trainings with. Where a needle or cell is absent, look-alikes of the same area and mean colour
+take its place, so neither counting nor a thumbnail's colours tell the class. Pictures are rendered once
+and kept in a cache folder as one array, which is opened memory-mapped: a second recipe starts at once.
 """
 
 from __future__ import annotations
@@ -78,10 +78,18 @@ class Search:
 SETS = {
     "needle": Search(
         "needle",
-        {"width": 1024, "height": 1024, "object": "cross", "background": "noise", "ratio": 0.002,
+        {"width": 1024, "height": 1024, "object": "disc", "background": "noise", "ratio": 0.002,
          "count": 3, "distractors": 6, "presence": "replaced"},
         ("absent", "present"),
         {"train": 600, "held-out": 160, "unseen": 200},
+        (1024, 1024),
+    ),
+    "strewn": Search(
+        "needle",
+        {"width": 1024, "height": 1024, "object": "disc", "background": "noise", "ratio": 0.002,
+         "count": 18, "distractors": 6, "presence": "replaced"},
+        ("absent", "present"),
+        {"train": 240, "held-out": 60, "unseen": 60},
         (1024, 1024),
     ),
     "cells": Search(
@@ -98,6 +106,14 @@ SETS = {
          "count": 6, "distractors": 14, "presence": "replaced"},
         ("absent", "present"),
         {"train": 600, "held-out": 160, "unseen": 200},
+        (500, 500),
+    ),
+    "crowded": Search(
+        "needle",
+        {"width": 500, "height": 500, "object": "cell", "background": "tissue", "ratio": 0.0016,
+         "count": 24, "distractors": 14, "presence": "replaced"},
+        ("absent", "present"),
+        {"train": 300, "held-out": 80, "unseen": 80},
         (500, 500),
     ),
     "road": Search(

@@ -25,6 +25,8 @@ TURNED = (
     "needle",
     "cells",
     "colon",
+    "crowded",
+    "strewn",
     "aerial",
 )  # sets whose classes do not change when a picture is turned over
 CLIP = 1.0

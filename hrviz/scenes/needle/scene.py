@@ -21,7 +21,7 @@ from hrviz.geometry import Box
 from hrviz.method import Control
 from hrviz.scenes._paint import Canvas, Ink, turned
 from hrviz.scenes.needle.ground import ground
-from hrviz.scenes.needle.shapes import NEEDLES, Shape, colours, scale_for, tight_box
+from hrviz.scenes.needle.shapes import NEEDLES, Shape, colours, scale_for, stain, tight_box
 from hrviz.scenes.noise import Raster
 from hrviz.scenes.scene import BLOCK, Height, Scene, SceneSeed, Width, scene
 from hrviz.scenes.truth import Objects, Truth
@@ -212,7 +212,7 @@ class NeedleScene(Scene):
         When a needle would be smaller than a pixel, or the objects do not fit.
     """
 
-    version = 2  # 2: look-alikes of cells have the cells' mean colour
+    version = 2  # 2: look-alikes of cells have the cells' mean colour; stain varies
     cached_blocks = 48
 
     def __init__(
@@ -253,8 +253,12 @@ class NeedleScene(Scene):
                    "side of an object": f"about {area**0.5:.3g} px"},
         )  # fmt: skip
         self._look = (background, seed, max(width, height), contrast)
-        stains = zip((NEEDLES[object][0], *NEEDLES[object][1]), colours(object), strict=True)
-        self._colours = {shape.name: colour for shape, colour in stains}
+        kinds = NEEDLES[object][0], *NEEDLES[object][1]
+        paints = {k.name: c for k, c in zip(kinds, colours(object, round(area)), strict=True)}
+        self._colours = [
+            paints[shape.name] * stain(object, seed, k)
+            for k, shape in enumerate(self._planted.shapes)
+        ]
         self.truth = NeedleTruth(self._planted, object, height, width)
 
     def render(self, downsample: float, row: int, column: int) -> np.ndarray:
@@ -268,7 +272,7 @@ class NeedleScene(Scene):
         known = self._planted
         for k in known.near(Box(y, x, y + span, x + span).grown(downsample)):
             shape, scale = known.shapes[k], float(known.scales[k])
-            angle, colour = float(known.angles[k]), self._colours[shape.name]
+            angle, colour = float(known.angles[k]), self._colours[k]
 
             def draw(
                 ink: Ink, shape: Shape = shape, scale: float = scale, angle: float = angle,

@@ -255,22 +255,21 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 }
 
 
-def mean_colour(shape: Shape, colour: np.ndarray) -> np.ndarray:
-    """Colour (3,) that a shape adds to what it lies on, averaged over its area, 0 to 255."""
-    scale, reach = 40.0, 2.8
-    n = int(2 * reach * scale)
+def mean_colour(shape: Shape, colour: np.ndarray, area: float = 5000.0) -> np.ndarray:
+    """Colour (3,) that a shape of `area` px adds to what it lies on, averaged over its area, 0 to 255."""
+    scale = scale_for(shape, area)
+    n = 2 * math.ceil(2.8 * scale)
     canvas = Canvas(np.zeros((3, n, n), np.float32), -n / 2, -n / 2, 1.0)
     canvas.stamp(
         (0.0, 0.0), (-n / 2, -n / 2, n / 2, n / 2),
         lambda ink: shape.paint(ink, ink.v, ink.u, scale, colour),
     )  # fmt: skip
-    area = measured(shape)[0] * scale**2
     return np.asarray(canvas.rgb.sum((1, 2), dtype=np.float64) / area)
 
 
-@lru_cache(maxsize=16)
-def colours(kind: str) -> tuple[np.ndarray, ...]:
-    """What to paint the needle of a kind and each of its look-alikes with, (3,) each.
+@lru_cache(maxsize=64)
+def colours(kind: str, area: float) -> tuple[np.ndarray, ...]:
+    """What to paint the needle of a kind and each of its look-alikes with, (3,) each, at an area in px.
 
     A cell's nucleus is pale inside, its look-alikes' are not: painted with one stain, they would be
     darker, and the mean colour of a shrunken picture would tell whether cells are in it. They are
@@ -280,8 +279,21 @@ def colours(kind: str) -> tuple[np.ndarray, ...]:
     own = np.array(COLOURS[kind], np.float32)
     if kind != "cell":
         return (own,) * (1 + len(alikes))
-    wanted, out = mean_colour(needle, own), [own]
+    area = min(max(area, 20.0), 5000.0)  # beyond, edges weigh nothing
+    wanted, out = mean_colour(needle, own, area), [own]
     for shape in alikes:
-        black, grey = (mean_colour(shape, np.full(3, c, np.float32)) for c in (0.0, 100.0))
+        black, grey = (mean_colour(shape, np.full(3, c, np.float32), area) for c in (0.0, 100.0))
         out.append(((wanted - black) / (grey - black) * 100).astype(np.float32))
     return tuple(out)
+
+
+def stain(kind: str, seed: int, index: int) -> np.ndarray:
+    """Factors (3,) of an object's colour: nuclei take up more or less stain, of a varying hue.
+
+    Without it all pictures with as many nuclei lie in a plane of colours, and what little edges add
+    to a cell's mean would tell the class to a linear classifier.
+    """
+    if kind != "cell":
+        return np.ones(3, np.float32)
+    rng = np.random.default_rng([seed, index, 78])
+    return (rng.normal(1, 0.12) * rng.normal(1, 0.08, 3)).clip(0.5, 1.5).astype(np.float32)
