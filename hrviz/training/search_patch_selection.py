@@ -124,9 +124,13 @@ def train(
         "architecture": "hrviz.nets.perturbed.PatchSelection",
         "config": config,
         "stands_for": "the networks of differentiable patch selection (Cordonnier et al., CVPR 2021)",
-        "training": f"{warm} steps with the {recipe.best} best of one noisy copy, sigma {recipe.wide}, "
-        f"then blends of the {recipe.best} best of {recipe.samples} copies, sigma "
-        f"{recipe.sigma} falling to a tenth, Jacobian {recipe.jacobian}; judged on the best themselves"
+        "training": (
+            f"{warm} steps with the {recipe.best} best of one noisy copy, sigma {recipe.wide}, then "
+            if warm
+            else ""
+        )
+        + f"blends of the {recipe.best} best of {recipe.samples} copies, sigma {recipe.sigma} falling to a "
+        f"tenth, Jacobian {recipe.jacobian}; judged on the best themselves"
         + (
             f"; scorer, patch features and classifier started as those of {recipe.start}"
             if recipe.start
