@@ -16,9 +16,10 @@ from typing import Any
 from hrviz.cost.operations import METER
 
 
-def _grid_sample(
+def grid_sample(
     input_shape: Any, grid_shape: Any, *args: Any, out_shape: Any, **kwargs: Any
 ) -> int:
+    """FLOPs of bilinear sampling of shape `out_shape`."""
     # bilinear: 4 taps a channel, a multiply-accumulate each; weights (about 10 a point) once
     n, c, *space = out_shape
     return int(n * math.prod(space) * (8 * c + 10))
@@ -41,12 +42,13 @@ def _real_fft(input_shape: Any, dims: Any, *args: Any, out_shape: Any, **kwargs:
     return _fft(real, dims, out_shape=out_shape) // 2
 
 
-def _mapping() -> dict[Any, Any]:
+def mapping() -> dict[Any, Any]:
+    """Operators that torch's counter gives nothing for, and how to count them."""
     import torch
 
     aten = torch.ops.aten
     return {
-        aten.grid_sampler_2d: _grid_sample,
+        aten.grid_sampler_2d: grid_sample,
         aten._scaled_dot_product_flash_attention_for_cpu: _attention,
         aten._fft_r2c: _real_fft,
         aten._fft_c2r: _real_fft,
@@ -69,7 +71,7 @@ def counting(network: bool) -> Iterator[dict[str, float]]:
         if network or "torch" in sys.modules:
             from torch.utils.flop_counter import FlopCounterMode
 
-            counter = FlopCounterMode(display=False, custom_mapping=_mapping())
+            counter = FlopCounterMode(display=False, custom_mapping=mapping())
             with counter:
                 yield operations
             for operator, flops in counter.get_flop_counts().get("Global", {}).items():
