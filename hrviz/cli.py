@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hrviz import cli_density, cli_images
+from hrviz import cli_curve, cli_density, cli_images
 from hrviz.cli_images import box_argument, print_json
 from hrviz.errors import HrvizError
 
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("methods", nargs="+", metavar="METHOD")
     _run_options(sub)
     _surroundings(_params(cli_density.add_command(command)))
+    cli_curve.add_command(command)
     sub = command("train", "Train a bundled network on procedural scenes and write its weights.")
     sub.add_argument("name", metavar="NAME")
     sub.add_argument("--seed", type=int, default=0)
@@ -305,7 +306,8 @@ def _napari(options: argparse.Namespace) -> None:
 COMMANDS = {
     "methods": _methods, "info": cli_images.info, "apply": _apply, "compare": _compare,
     "convert": cli_images.convert, "scenes": cli_images.scenes, "scene": cli_images.scene,
-    "data": cli_images.data, "density": _density, "train": _train, "app": _app, "napari": _napari,
+    "data": cli_images.data, "density": _density, "curve": cli_curve.curve, "train": _train,
+    "app": _app, "napari": _napari,
 }  # fmt: skip
 
 if __name__ == "__main__":
