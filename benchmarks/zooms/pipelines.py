@@ -35,7 +35,7 @@ Report = Callable[[str], None]
 # Sets without bundled networks: the sheet's scales where they fit the objects (discs of some 46 px, a sign of
 # some 50 px, cars of 22 x 9 px), sides and steps so that a training stays short. `Setting` takes 1/s1, 1/s2, tile,
 # sub-tile, N.
-_SIDES = {"needle": (96, 4, 8), "road": (96, 2, 4), "aerial": (64, 2, 4)}  # patch, stride, view
+_SIDES = {"needle": (96, 2, 8), "road": (96, 2, 4), "aerial": (64, 2, 4)}  # patch, stride, view
 _ATS = {
     f"{name}-ats": search_ats.Recipe(
         name,
@@ -45,9 +45,10 @@ _ATS = {
         steps,
         downsample=view,
         easier="strewn" if name == "needle" else "",
+        easier_steps=500,
     )
     for (name, (patch, stride, view)), draws, steps in zip(
-        _SIDES.items(), (10, 5, 10), (600, 250, 350), strict=True
+        _SIDES.items(), (10, 5, 10), (300, 250, 350), strict=True
     )
 }
 _TOP = {

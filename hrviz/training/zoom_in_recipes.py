@@ -31,7 +31,7 @@ class Recipe:
     extractor: str = "lenet"
     start: str = ""
     easier: str = ""
-    easier_steps: int = 200
+    easier_steps: int = 320
 
 
 RECIPES = {
