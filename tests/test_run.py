@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -74,7 +77,9 @@ def test_every_step_is_measured_and_added_up() -> None:
         run["nothing"]
 
 
-def test_the_peak_of_a_step_that_comes_again_is_its_highest() -> None:
+def eaten() -> tuple[float, float | None]:
+    """Peak of the first step, and of the run, of a method whose step comes again with less."""
+
     def hungry(view: Any, *, n: int) -> Iterator[Step]:
         for size in (80_000_000, 1):
             block = np.ones(size, np.uint8)
@@ -82,10 +87,22 @@ def test_the_peak_of_a_step_that_comes_again_is_its_highest() -> None:
             del block
 
     run = running.apply(made(hungry), IMAGE)
-    if run.cost.get("peak_memory") is None:
+    return run.measured[0].peak_bytes or 0.0, run.cost.get("peak_memory")
+
+
+def test_the_peak_of_a_step_that_comes_again_is_its_highest() -> None:
+    # in a process of its own: in one that has run many tests, what another thread gives back meanwhile
+    # hides what the step takes
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; import json, {__name__} as t; "
+         "print(json.dumps(t.eaten()))"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, whole = json.loads(done.stdout.splitlines()[-1])
+    if whole is None:
         pytest.skip("this system does not tell")
-    assert run.measured[0].peak_bytes > 60e6
-    assert run.cost["peak_memory"].value == run.measured[0].peak_bytes
+    assert first > 60e6 and whole == first
 
 
 def test_costs_say_whether_they_are_measured() -> None:
