@@ -15,7 +15,9 @@ network. `--paper` adds the memory at the paper's sizes, by prediction (`zooms/p
 slides of 1.6 gigapixels, the paper's Table 2 (`zooms/slides.py`).
 
 In `colon` and `needle` look-alikes of the same area and mean colour stand where needles are absent, and
-pictures of `aerial` without cars are those with cars, emptied: neither counting nor mean colour tells the class (first row).
+pictures of `aerial` without cars are those with cars, emptied: counting tells nothing, and the mean colour nothing or
+hardly anything (first row). Seeds of colon's patch selection and ResNet begin with bundled networks: they are not
+independent, and their spread is too small.
 
 In memory, Zoom-In's factor over ATS is that of the views and of patches sent one tile at a time; with all ten in one
 call its LeNet, 36 channels at full resolution, needs more than ATS's features, whose first convolution

@@ -75,47 +75,22 @@ class Search:
                 return
 
 
+def _planted(side: int, pictures: tuple[int, int, int], **planted: Any) -> Search:
+    """A set of `scene:needle`: needles, or look-alikes in their place; pictures of the three splits."""
+    counts = dict(zip(("train", "held-out", "unseen"), pictures, strict=True))
+    params = {"width": side, "height": side, **planted, "presence": "replaced"}
+    return Search("needle", params, ("absent", "present"), counts, (side, side))
+
+
+FULL = 600, 160, 200
+_DISCS = {"object": "disc", "background": "noise", "ratio": 0.002, "distractors": 6}
+_CELLS = {"object": "cell", "background": "tissue", "ratio": 0.0016, "distractors": 14}
 SETS = {
-    "needle": Search(
-        "needle",
-        {"width": 1024, "height": 1024, "object": "disc", "background": "noise", "ratio": 0.002,
-         "count": 3, "distractors": 6, "presence": "replaced"},
-        ("absent", "present"),
-        {"train": 600, "held-out": 160, "unseen": 200},
-        (1024, 1024),
-    ),
-    "strewn": Search(
-        "needle",
-        {"width": 1024, "height": 1024, "object": "disc", "background": "noise", "ratio": 0.002,
-         "count": 18, "distractors": 6, "presence": "replaced"},
-        ("absent", "present"),
-        {"train": 240, "held-out": 60, "unseen": 60},
-        (1024, 1024),
-    ),
-    "cells": Search(
-        "needle",
-        {"width": 500, "height": 500, "object": "cell", "background": "tissue", "ratio": 0.002,
-         "count": 4, "distractors": 12, "presence": "replaced"},
-        ("absent", "present"),
-        {"train": 600, "held-out": 160, "unseen": 200},
-        (500, 500),
-    ),
-    "colon": Search(
-        "needle",
-        {"width": 500, "height": 500, "object": "cell", "background": "tissue", "ratio": 0.0016,
-         "count": 6, "distractors": 14, "presence": "replaced"},
-        ("absent", "present"),
-        {"train": 600, "held-out": 160, "unseen": 200},
-        (500, 500),
-    ),
-    "crowded": Search(
-        "needle",
-        {"width": 500, "height": 500, "object": "cell", "background": "tissue", "ratio": 0.0016,
-         "count": 24, "distractors": 14, "presence": "replaced"},
-        ("absent", "present"),
-        {"train": 300, "held-out": 80, "unseen": 80},
-        (500, 500),
-    ),
+    "needle": _planted(1024, FULL, **_DISCS, count=3),
+    "strewn": _planted(1024, (240, 60, 60), **_DISCS, count=18),
+    "cells": _planted(500, FULL, **_CELLS | {"ratio": 0.002, "distractors": 12}, count=4),
+    "colon": _planted(500, FULL, **_CELLS, count=6),
+    "crowded": _planted(500, (300, 80, 80), **_CELLS, count=24),
     "road": Search(
         "road", {"ratio": 0.002, "clutter": 6}, ("none", "50", "70", "80"),
         {"train": 400, "held-out": 120, "unseen": 160}, (960, 1280),

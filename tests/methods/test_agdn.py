@@ -23,8 +23,6 @@ from hrviz.run import CACHE
 
 from .oracle import brute_line, brute_nodes
 
-TRAINED = (nets.WEIGHTS / "endoscopy-agdn.safetensors").exists()
-
 
 # ------------------------------------------------------------------ networks
 def test_a_branch_at_the_papers_size() -> None:
@@ -161,7 +159,6 @@ def test_a_picture_without_lesions_to_know_is_not_classified() -> None:
 
 
 # ------------------------------------------------------------------ trained
-@pytest.mark.skipif(not TRAINED, reason="the network is not trained yet")
 def test_the_trained_network_classifies_and_is_scored() -> None:
     CACHE.clear()
     run = hrviz.apply("agdn", "scene:endoscopy?size=512x512&lesion=ulcer&ratio=0.01&seed=3000002")
@@ -176,20 +173,17 @@ def test_the_trained_network_classifies_and_is_scored() -> None:
     assert run.cost["network_pixels"].value == 2 * 128 * 128
 
 
-@pytest.mark.skipif(not TRAINED, reason="the network is not trained yet")
 def test_another_kind_of_image_has_false_alarms_only() -> None:
     run = hrviz.apply("agdn", "scene:tissue?size=256x256", task="lesion classification")
     assert set(run["score"].values) == {"false_alarm"}
 
 
-@pytest.mark.skipif(not TRAINED, reason="the network is not trained yet")
 def test_without_truth_there_is_no_score() -> None:
     view = image_of(np.full((64, 64, 3), 90, np.uint8)).view()
     steps = list(classified(view, None, np.full((64, 64, 3), 0.4, np.float32)))
     assert [s.name for s in steps] == ["prediction"]
 
 
-@pytest.mark.skipif(not TRAINED, reason="the network is not trained yet")
 def test_the_card_says_what_was_bought() -> None:
     held_out = nets.card("endoscopy-agdn")["held_out"]
     assert held_out["branch_1"] > 2 * held_out["chance"]

@@ -10,7 +10,6 @@ import pytest
 from fake_images import image_of
 
 import hrviz
-from hrviz import nets
 from hrviz import run as running
 from hrviz.context import current
 from hrviz.errors import Cancelled, HrvizError
@@ -28,10 +27,6 @@ from hrviz.methods.zooming.accuracy_gain import (
 )
 from hrviz.methods.zooming.gain_sources import Look, merge, true_gains
 
-TRAINED = all(
-    (nets.WEIGHTS / f"{name}.safetensors").exists() for name in ("road-gain", "road-windows")
-)
-needs_networks = pytest.mark.skipif(not TRAINED, reason="R-net and Q-net are not trained yet")
 PLAIN = {"task": "none", "saliency": "edges"}
 
 
@@ -330,7 +325,6 @@ def test_the_q_net_starts_as_the_greedy_choice() -> None:
         assert (net(x)[0, 0, :4, :7] - torch.from_numpy(values[0, :4, :7]) > 0.49).all()
 
 
-@needs_networks
 def test_the_example_is_looked_at_in_few_windows() -> None:
     method = METHODS["dynamic-zoom-in"]
     running.CACHE.clear()
@@ -350,7 +344,6 @@ def test_the_example_is_looked_at_in_few_windows() -> None:
     assert run.cost["network_pixels"].value == pytest.approx(looks, rel=1e-6)
 
 
-@needs_networks
 def test_true_gains_are_an_oracle() -> None:
     running.CACHE.clear()
     run = hrviz.apply("dzin", "scene:road", saliency="truth", policy="greedy", compare=False)
@@ -361,7 +354,6 @@ def test_true_gains_are_an_oracle() -> None:
         hrviz.apply("dzin", "scene:road?size=8000x6000", saliency="truth", coarse=640, detail=8)
 
 
-@needs_networks
 def test_nothing_found_is_nothing_to_gain() -> None:
     running.CACHE.clear()
     run = hrviz.apply(
@@ -378,8 +370,6 @@ def test_the_recipes(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) 
 
     from hrviz.training.road_gain import Looked
 
-    if name == "road_windows" and not TRAINED:
-        pytest.skip("road-gain is not trained yet")
     rng = np.random.default_rng(0)
 
     def looked(split: str, count: int, report: Any) -> list[Looked]:

@@ -17,8 +17,6 @@ from hrviz.nets.zoom_graph import ZoomGraph, adjacency
 
 CELLS = "scene:needle?size=500x500&object=cell&background=tissue&ratio=0.002&count=4&distractors=12"
 DISC = "scene:needle?size=1024x1024&object=disc&ratio=0.0005&distractors=0"
-TRAINED = (nets.WEIGHTS / f"{NETWORK}.safetensors").exists()
-needs_weights = pytest.mark.skipif(not TRAINED, reason="its network is not trained yet")
 
 
 # ------------------------------------------------------------------ graph attention
@@ -194,7 +192,6 @@ def test_a_gigapixel_picture_is_read_region_by_region() -> None:
 
 
 # ------------------------------------------------------------------ with the network
-@needs_weights
 def test_equation_10_sees_the_graph_of_its_own_level() -> None:
     """P of level 2 from the root and its quadrants alone, P of level 3 with what was cut from them."""
     run = hrviz.apply("du", CELLS + "&seed=3000003")
@@ -215,14 +212,12 @@ def test_equation_10_sees_the_graph_of_its_own_level() -> None:
                 assert (n.decision == "zoomed") == (n.score >= 0.5)
 
 
-@needs_weights
 def test_at_threshold_one_the_graph_is_classified_as_it_is() -> None:
     run = hrviz.apply("du", CELLS, threshold=1.0)
     assert len(run["tree"].nodes) == 5
     assert sum(run["prediction"].values.values()) == pytest.approx(1)
 
 
-@needs_weights
 def test_weights_of_edges_are_alpha() -> None:
     graph = hrviz.apply("du", CELLS)["graph"]
     assert graph.weights.shape == (len(graph.edges),)
@@ -230,7 +225,6 @@ def test_weights_of_edges_are_alpha() -> None:
     assert graph.weights[graph.edges[:, 0] == 0].sum() < 1  # the root listens to itself too
 
 
-@needs_weights
 def test_the_trained_network_on_unseen_pictures() -> None:
     from hrviz.training.search_data import SETS
 

@@ -18,10 +18,6 @@ from hrviz.nets.patch_drop import masked, paper_networks, policy_loss
 from hrviz.nets.patch_reward import MEAN, bounded, reward
 
 BOARD = "scene:digits?size=448x448&digits=1&smallest=48&largest=0.15&clutter=0.4&seed=3000006"
-TRAINED = all(
-    (nets.WEIGHTS / f"patch-drop-{part}.safetensors").exists()
-    for part in ("policy", "classifier", "low")
-)
 
 
 # ------------------------------------------------------------------ as published
@@ -250,7 +246,6 @@ def test_other_grids_say_that_the_policy_is_not_asked() -> None:
     assert "in place of 'trained'" in note
 
 
-@pytest.mark.skipif(not TRAINED, reason="its networks are not trained yet")
 def test_the_trained_policy_keeps_few_patches_and_the_answer() -> None:
     """On boards of the unseen split, against as many patches at random."""
     from hrviz.training.patch_drop import judge
@@ -263,7 +258,6 @@ def test_the_trained_policy_keeps_few_patches_and_the_answer() -> None:
     assert found["accuracy_patch_drop"] > found["accuracy_as_many_at_random"] + 0.2
 
 
-@pytest.mark.skipif(not TRAINED, reason="its networks are not trained yet")
 def test_the_greedy_oracle_keeps_the_right_answer() -> None:
     run = hrviz.apply("patchdrop", BOARD, saliency="greedy search")
     assert run["score"].values["right"] == 1

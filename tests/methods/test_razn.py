@@ -22,8 +22,6 @@ from hrviz.methods.zooming.razn_windows import Canvas, Ladder, edge_energy, enla
 
 SCENE = "scene:tissue?size=3000x2200&tumour=0.15"
 NAMES = ("f32", "f16", "f8", "g32x2", "g16x2", "g32x4")
-TRAINED = all((nets.WEIGHTS / f"tissue-razn-{name}.safetensors").exists() for name in NAMES)
-needs_networks = pytest.mark.skipif(not TRAINED, reason="RAZN is not trained yet")
 
 
 def apply(address: str = SCENE, region: Any = None, **params: Any) -> running.Run:
@@ -298,7 +296,6 @@ def test_the_policy_pools_only_inside_the_region() -> None:
         assert policy(x).item() == pytest.approx(policy.head(both)[0, 0].item(), abs=1e-6)
 
 
-@needs_networks
 def test_every_leaf_is_its_networks_answer() -> None:
     import torch
 
@@ -323,7 +320,6 @@ def test_every_leaf_is_its_networks_answer() -> None:
     assert len(checked) >= 2
 
 
-@needs_networks
 def test_the_trained_policy_saves_calls_and_the_score_says_what_it_costs() -> None:
     run = apply("scene:tissue?size=8192x8192&tumour=0.1", task="automatic", saliency="trained")
     score = run["score"].values
@@ -334,7 +330,6 @@ def test_the_trained_policy_saves_calls_and_the_score_says_what_it_costs() -> No
     assert run.cost["network_pixels"].value == run["tree"].calls * 64**2
 
 
-@needs_networks
 def test_labels_are_stitched_by_repetition() -> None:
     run = apply("scene:tissue?size=2048x2048&tumour=0.2", task="automatic", saliency="edges",
                 threshold=0.95, stitching="labels", compare=False)  # fmt: skip

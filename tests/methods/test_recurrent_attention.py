@@ -19,7 +19,6 @@ from hrviz.methods.zooming.attention_path import SIDE, Proposal
 from hrviz.nets import recurrent_attention as ra
 
 BOARD = "scene:digits?size=448x448&digits=1&smallest=48&largest=0.15&clutter=0.4&seed=3000006"
-TRAINED = (nets.WEIGHTS / f"{path.NETWORK}.safetensors").exists()
 
 
 # ------------------------------------------------------------------ as published
@@ -272,7 +271,6 @@ def test_without_a_task_trained_attention_falls_back_and_says_so() -> None:
     assert "in place of 'trained'" in note
 
 
-@pytest.mark.skipif(not TRAINED, reason="its network is not trained yet")
 def test_the_run_is_the_training_graph() -> None:
     """Box by box from the image, against all scales at once on the board's pixels."""
     address = "scene:digits?size=224x224&digits=1&smallest=24&largest=0.15&clutter=0.4&seed=3000011"
@@ -289,7 +287,6 @@ def test_the_run_is_the_training_graph() -> None:
     assert run.cost["network_pixels"].value == 3 * SIDE**2
 
 
-@pytest.mark.skipif(not TRAINED, reason="its network is not trained yet")
 def test_looking_closer_reads_better_on_unseen_boards() -> None:
     from hrviz.training.patch_drop_data import boards
     from hrviz.training.recurrent_attention import judge
@@ -302,7 +299,6 @@ def test_looking_closer_reads_better_on_unseen_boards() -> None:
     assert found["digit_in_box_3"] > 0.7
 
 
-@pytest.mark.skipif(not TRAINED, reason="its network is not trained yet")
 def test_fewer_scales_answer_from_the_finest() -> None:
     one = hrviz.apply("ra-cnn", BOARD, scales=1)
     assert "ranking" in [s.name for s in one.steps]
