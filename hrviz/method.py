@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 from hrviz.errors import HrvizError
 
 if typing.TYPE_CHECKING:
+    from hrviz.cost.declared import CostModel
     from hrviz.results import Step
 
 FAMILIES = {
@@ -234,6 +235,8 @@ class Method:
         For the method's page: two sentences, LaTeX, survey section V.
     example : str
         Address of an image that shows the method at its best.
+    cost : CostModel
+        Which networks it calls on what, for an image of any size; every method has one.
     """
 
     name: str
@@ -250,6 +253,7 @@ class Method:
     avoid_when: str = ""
     network: Callable[[Mapping[str, Any]], bool] = lambda params: False
     example: str = EXAMPLE
+    cost: CostModel | None = None
 
     def __call__(self, view: Any, **params: Any) -> Iterator[Step]:
         return self.function(view, **self.bind(params))
@@ -306,6 +310,7 @@ def method(
     avoid_when: str = "",
     network: Callable[[Mapping[str, Any]], bool] | bool = False,
     example: str = EXAMPLE,
+    cost: CostModel | None = None,
 ) -> Callable[[Callable[..., Iterator[Step]]], Method]:
     """Declare a method. The function's keyword-only parameters, `Annotated` with a `Control` and
     with defaults, become its parameters; the first paragraph of the module docstring its idea.
@@ -323,6 +328,8 @@ def method(
     example : str
         Address of an image that shows the method at its best; contract tests run on it with all
         its networks.
+    cost : CostModel
+        What it costs on an image of any size, declared in its own file (`hrviz.cost.declared`).
     """
     if family not in FAMILIES:
         raise TypeError(f"family {family!r} is none of {tuple(FAMILIES)}")
@@ -346,6 +353,7 @@ def method(
             avoid_when=avoid_when,
             network=network if callable(network) else (lambda params: bool(network)),
             example=example,
+            cost=cost,
         )
         for other in (name, *aliases):
             if other in _REGISTERED or any(other in m.aliases for m in _REGISTERED.values()):

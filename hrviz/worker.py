@@ -84,6 +84,10 @@ def perform(
     spec: dict[str, Any], tell: Callable[[dict[str, Any]], None], cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
     """Run the job that `spec` describes, telling every step; the answer ends the job."""
+    if "study" in spec:
+        from hrviz.cost import study_job
+
+        return study_job.perform(spec["study"], tell, cancelled)
     from hrviz.context import Context
     from hrviz.run import apply
 
@@ -131,6 +135,16 @@ def specify(job: Job, view: ImageView, focus: tuple[float, float] | None) -> dic
     }  # fmt: skip
 
 
+class Follows(Protocol):
+    """Turns the messages of a remote job into the state of what a front end polls."""
+
+    job: Any
+
+    def step(self, parts: dict[str, Any]) -> None: ...
+
+    def end(self, answer: dict[str, Any]) -> None: ...
+
+
 class Tracker:
     """Turns the messages of one remote job into the state of its `Job`."""
 
@@ -167,7 +181,7 @@ class WorkerProcess:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
-        self._jobs: dict[int, tuple[subprocess.Popen[bytes], Tracker]] = {}
+        self._jobs: dict[int, tuple[subprocess.Popen[bytes], Follows]] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -199,11 +213,15 @@ class WorkerProcess:
         focus: tuple[float, float] | None,
         remember: Callable[[Run], None],
     ) -> None:
-        number, spec = next(self._ids), specify(job, view, focus)
+        self.send(specify(job, view, focus), Tracker(job, view, remember))
+
+    def send(self, spec: dict[str, Any], tracker: Follows) -> None:
+        """Start the job that `spec` describes; its messages go to `tracker`."""
+        number = next(self._ids)
         with self._lock:
             process = self._start()
-            self._jobs[number] = process, Tracker(job, view, remember)
-        job._on_cancel = lambda: self._tell(process, ("cancel", number))
+            self._jobs[number] = process, tracker
+        tracker.job._on_cancel = lambda: self._tell(process, ("cancel", number))
         self._tell(process, ("run", number, spec))
 
     def _tell(self, process: subprocess.Popen[bytes], message: Any) -> None:

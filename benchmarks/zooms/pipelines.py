@@ -7,8 +7,12 @@ calls of one picture, (part, shape): the largest of them is the peak memory.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,28 +40,20 @@ Report = Callable[[str], None]
 # some 50 px, cars of 22 x 9 px), sides and steps so that a training stays short. `Setting` takes 1/s1, 1/s2, tile,
 # sub-tile, N.
 _SIDES = {"needle": (96, 2, 8), "road": (96, 2, 4), "aerial": (64, 2, 4)}  # patch, stride, view
+_EASIER = {"needle": "strewn", "road": "", "aerial": "jammed"}
 _ATS = {
     f"{name}-ats": search_ats.Recipe(
-        name,
-        patch,
-        stride,
-        draws,
-        steps,
-        downsample=view,
-        easier="strewn" if name == "needle" else "",
-        easier_steps=500,
+        name, patch, stride, draws, steps, downsample=view, easier=_EASIER[name], easier_steps=easier,
     )
-    for (name, (patch, stride, view)), draws, steps in zip(
-        _SIDES.items(), (10, 5, 10), (300, 250, 350), strict=True
+    for (name, (patch, stride, view)), draws, steps, easier in zip(
+        _SIDES.items(), (10, 5, 10), (300, 500, 300), (500, 0, 300), strict=True
     )
-}
+}  # fmt: skip
 _TOP = {
     f"{name}-patch-selection": search_patch_selection.Recipe(
-        name, patch, stride, best, steps, warm=steps // 4, downsample=view
+        name, patch, stride, best, 200, warm=0, rate=5e-4, downsample=view
     )
-    for (name, (patch, stride, view)), best, steps in zip(
-        _SIDES.items(), (10, 5, 10), (600, 250, 350), strict=True
-    )
+    for (name, (patch, stride, view)), best in zip(_SIDES.items(), (10, 5, 10), strict=True)
 }
 _IPS = {
     f"{name}-ips": search_ips.Recipe(name, patch, step, stride, memory=16, chunk=64, steps=steps)
@@ -68,14 +64,17 @@ _IPS = {
 _BAG = {f"{name}-bagnet-33": search_bagnet.Recipe(name, 33, steps=80) for name in _SIDES}
 _ZOOM = {
     f"{name}{suffix}": zoom_in_recipes.Recipe(name, setting, zooming.Plan(steps=steps, batch=16, rate=2e-3), extractor,
-                                             easier="strewn" if name == "needle" else "")
-    for name, setting, steps in (
-        ("needle", zooming.Setting(8, 4, (128, 128), 48, 10), 400),
-        ("road", zooming.Setting(8, 4, (120, 160), 64, 10), 150),
-        ("aerial", zooming.Setting(6, 3, (96, 96), 36, 10), 400),
+                                             easier=easier, easier_steps=500)
+    for name, setting, steps, easier in (
+        ("needle", zooming.Setting(8, 4, (128, 128), 64, 10), 400, "sown"),
+        ("road", zooming.Setting(8, 4, (120, 160), 64, 10), 500, ""),
+        ("aerial", zooming.Setting(6, 3, (96, 96), 36, 10), 400, "jammed"),
     )
     for suffix, extractor in (("-zoom-in", "lenet"), ("-zoom-in-resnet", "resnet"))
 }  # fmt: skip
+_ZOOM |= {
+    key: replace(recipe, easier="") for key, recipe in _ZOOM.items() if recipe.extractor == "resnet"
+}
 for module, more in (
     (search_ats, _ATS), (search_patch_selection, _TOP), (search_ips, _IPS), (search_bagnet, _BAG),
     (zoom_in_recipes, _ZOOM),
@@ -147,22 +146,62 @@ class Pipeline:
         return shared.Store(self.set, "unseen", self.downsample, count, report)
 
 
+# a training that begins with what another found, of the same seed: patch selection with attention sampling's
+# scorer and features, Zoom-In's ResNet with its LeNet's attentions
+_STARTS = {"-patch-selection": "-ats", "-zoom-in-resnet": "-zoom-in"}
+KEPT = Path(__file__).parent.parent / "output"
+
+
 def _by_recipe(name: str) -> Callable[[int, int | None, Report], dict[str, Any]]:
     """Train through the product's recipe, nothing written; the card's figures."""
-    modules = {"-ats": search_ats, "-patch-selection": search_patch_selection, "-ips": search_ips}
 
     def train(seed: int, steps: int | None, report: Report) -> dict[str, Any]:
-        if "-zoom-in" in name:
-            card = zoom_in_recipes.train(name, seed, steps, report, write=False)
-        else:
-            module = next((m for end, m in modules.items() if name.endswith(end)), search_bagnet)
-            card = module.train(name, seed=seed, steps=steps, report=report, write=False)
-        found = card["unseen"]
-        redraws = found.get("spread_over_redraws", found.get("sd_of_redraws"))
-        return {"accuracy": found["accuracy"], "pictures": found["pictures"], "sd_of_redraws": redraws,
-                "seconds": card["seconds"]}  # fmt: skip
+        more: dict[str, Any] = {}
+        for end, other in _STARTS.items():
+            if name.endswith(end):
+                more["start"] = _trained(name.removesuffix(end) + other, seed, steps, report)[1]
+        if name.endswith(tuple(_STARTS.values())):
+            return _trained(name, seed, steps, report)[0]
+        return _figures(_recipe(name)(seed=seed, steps=steps, report=report, write=False, **more))
 
     return train
+
+
+def _recipe(name: str) -> Callable[..., dict[str, Any]]:
+    modules = {"-ats": search_ats, "-patch-selection": search_patch_selection, "-ips": search_ips}
+    if "-zoom-in" in name:
+        return partial(zoom_in_recipes.train, name)
+    module = next((m for end, m in modules.items() if name.endswith(end)), search_bagnet)
+    return partial(module.train, name)
+
+
+def _figures(card: dict[str, Any]) -> dict[str, Any]:
+    found = card["unseen"]
+    redraws = found.get("spread_over_redraws", found.get("sd_of_redraws"))
+    return {"accuracy": found["accuracy"], "pictures": found["pictures"], "sd_of_redraws": redraws,
+            "seconds": card["seconds"]}  # fmt: skip
+
+
+def _trained(name: str, seed: int, steps: int | None, report: Report) -> tuple[dict[str, Any], Any]:
+    """A network that others begin with, and its figures; kept by recipe and seed."""
+    from safetensors.torch import load_file, save_file
+
+    modules = (search_ats.RECIPES, zoom_in_recipes.RECIPES)
+    recipe = next(known[name] for known in modules if name in known)
+    first, _ = next(SETS[recipe.set].images("train", 1))
+    digest = hashlib.sha256(repr((recipe, SETS[recipe.set], first.identity, steps)).encode()).hexdigest()  # fmt: skip
+    file = KEPT / f"{name}-{digest[:10]}-{seed}.safetensors"
+    pipe = ats(recipe.set) if name.endswith("-ats") else zoom_in(recipe.set, "lenet")
+    net = pipe.make()
+    if file.exists():
+        net.load_state_dict(load_file(file))
+        return json.loads(file.with_suffix(".json").read_text()), net.eval()
+    card = _recipe(name)(seed=seed, steps=steps, report=report, write=False,
+                         keep=lambda found: net.load_state_dict(found.state_dict()))  # fmt: skip
+    KEPT.mkdir(exist_ok=True)
+    file.with_suffix(".json").write_text(json.dumps(_figures(card)))
+    save_file(net.state_dict(), file)
+    return _figures(card), net.eval()
 
 
 def _generator(redraw: int, batch: shared.Batch) -> torch.Generator:

@@ -204,41 +204,13 @@ class Scaling:
         HrvizError
             One sentence: a budget that is not above 0, or what `meter` refuses.
         """
-        if not budget > 0:
-            raise HrvizError(f"a budget of {budget} bytes holds nothing: choose one above 0, such as 11 GB")  # fmt: skip
         if of not in MEMORY:
             raise HrvizError(f"{of!r} is not memory: choose {', '.join(MEMORY)}")
 
         def takes(k: int) -> int:
             return int(getattr(self.at(k * self.stride), of))
 
-        end = LIMIT // self.stride
-        low, high = self._smallest(), 0  # in strides: fits; does not (0: not known yet)
-        taken = {low: takes(low)}
-        if taken[low] > budget:
-            return Fit(0, taken[low], taken[low], budget)
-        push = 0  # how often the same side moved: look beyond the guess then
-        while high != low + 1 and low < end:
-            k = _guess(taken, low, high, end, budget)
-            if high:
-                k = min(max(k + (2 ** abs(push) - 1) * (1 if push > 0 else -1), low + 1), high - 1)
-            taken[k] = takes(k)
-            up = taken[k] <= budget
-            low, high = (k, high) if up else (low, k)
-            push = max(push, 0) + 1 if up else min(push, 0) - 1
-        beyond = taken.get(low + 1)
-        return Fit(low * self.stride, taken[low], beyond, budget)
-
-    def _smallest(self) -> int:
-        """The first of 1, 2, 4, ... 16 strides that the network takes: some refuse a single pixel."""
-        for k in (1, 2, 4, 8):
-            try:
-                self.at(k * self.stride)
-            except HrvizError:
-                continue
-            return k
-        self.at(16 * self.stride)  # says what is wrong
-        return 16
+        return search(takes, self.stride, budget, smallest(takes))
 
     def _meter(self, resolution: int) -> Measure:
         from hrviz.cost.meter import Subject
@@ -258,6 +230,63 @@ class Scaling:
             self.part,
         )  # fmt: skip
         return kept.path(self.content, asked)
+
+
+def smallest(takes: Callable[[int], int]) -> int:
+    """The first of 1, 2, 4, ... 64 strides that a network takes: some refuse a single pixel."""
+    for k in (1, 2, 4, 8, 16, 32):
+        try:
+            takes(k)
+        except HrvizError:
+            continue
+        return k
+    takes(64)  # says what is wrong
+    return 64
+
+
+def search(
+    takes: Callable[[int], int], stride: int, budget: int, smallest: int = 1
+) -> Fit:
+    """The largest number of strides whose memory a budget allows.
+
+    Parameters
+    ----------
+    takes : callable
+        Strides to bytes; taken to grow with them.
+    stride : int, px
+    budget : int, bytes
+    smallest : int
+        Strides to begin with.
+
+    Raises
+    ------
+    HrvizError
+        A budget that is not above 0.
+
+    Examples
+    --------
+    >>> search(lambda k: 100 + k * k, 32, 2600)
+    Fit(resolution=1600, bytes=2600, beyond=2701, budget=2600)
+    """
+    if not budget > 0:
+        raise HrvizError(
+            f"a budget of {budget} bytes holds nothing: choose one above 0, such as 11 GB"
+        )
+    end = LIMIT // stride
+    low, high = smallest, 0  # in strides: fits; does not (0: not known yet)
+    taken = {low: takes(low)}
+    if taken[low] > budget:
+        return Fit(0, taken[low], taken[low], budget)
+    push = 0  # how often the same side moved: look beyond the guess then
+    while high != low + 1 and low < end:
+        k = _guess(taken, low, high, end, budget)
+        if high:
+            k = min(max(k + (2 ** abs(push) - 1) * (1 if push > 0 else -1), low + 1), high - 1)
+        taken[k] = takes(k)
+        up = taken[k] <= budget
+        low, high = (k, high) if up else (low, k)
+        push = max(push, 0) + 1 if up else min(push, 0) - 1
+    return Fit(low * stride, taken[low], taken.get(low + 1), budget)
 
 
 def _guess(taken: dict[int, int], low: int, high: int, end: int, budget: int) -> int:

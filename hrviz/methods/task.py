@@ -16,6 +16,7 @@ import numpy as np
 
 from hrviz import nets
 from hrviz.context import current
+from hrviz.cost.declared import Call
 from hrviz.image import ImageView
 from hrviz.results import HeatMap, Prediction, Step
 
@@ -78,6 +79,15 @@ def any_fits(method: Any, truth: Any) -> bool:
     """Whether any of a method's choices of task has a sense on an image."""
     choices = next((p.choices for p in method.params if p.name == "task"), ())
     return any(name in NEEDS and fits(name, truth) for name in choices)
+
+
+def calls(task: str, size: tuple[int, int], batch: int = 1, times: float = 1.0) -> list[Call]:
+    """What segmenting pictures of `size` calls, for a cost model; 'automatic' is tumour segmentation."""
+    aim = next(iter(SEGMENTATIONS)) if task == "automatic" else task
+    if aim not in SEGMENTATIONS:
+        return []
+    h, w = (max(SMALLEST_INPUT, n) for n in size)
+    return [Call(SEGMENTATIONS[aim].network, (batch, 3, h, w), times, task=True)]
 
 
 def suits(truth: Any) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,21 @@ def _load(name: str) -> tuple[Any, str]:
     net.load_state_dict(load_file(file))
     net.eval().requires_grad_(False)
     return net, hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def digest(name: str) -> str:
+    """What a network is for its cost: architecture and configuration, whatever its weights."""
+    facts = json.dumps([ARCHITECTURES[name], card(name)["config"]], sort_keys=True)
+    module = importlib.import_module(ARCHITECTURES[name][0])
+    source = Path(str(module.__file__)).read_bytes()
+    return hashlib.sha256(facts.encode() + source).hexdigest()[:12]
+
+
+def blank(name: str) -> Callable[[], nn.Module]:
+    """Builds a bundled network without its weights: for its cost, which depends on shapes alone."""
+    facts = card(name)
+    module, architecture = ARCHITECTURES[name]
+    return lambda: getattr(importlib.import_module(module), architecture)(**facts["config"])
 
 
 def load(name: str) -> nn.Module:

@@ -45,7 +45,7 @@ class Curve(Result):
 
     `bars`: values of separate things, such as frames, drawn as bars beside each other. `bands`: for
     some of the lines, (n, 2) of a lower and an upper end, such as estimate -+ spread. `marks`: places
-    on the x axis with a name, such as a budget.
+    on the x axis with a name; `levels`: such on the y axis, such as the memory of a device.
     """
 
     x: np.ndarray
@@ -57,6 +57,7 @@ class Curve(Result):
     bars: bool = False
     bands: dict[str, np.ndarray] = field(default_factory=dict)
     marks: dict[str, float] = field(default_factory=dict)
+    levels: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(self.x.ndim == 1 and len(self.x) > 0, "a curve has x (n,)")

@@ -3,8 +3,8 @@
 Sets in the manner of the Zoom-In paper's: `needle` (1024 px, three discs among look-alikes, two
 thousandths of the picture each), `cells` and `colon` (500 px, few cells in tissue, as its colon images),
 `road` (960 x 1280 px, which speed limit) and `aerial` (768 px, streets with some cars of 22 x 9 px, or
-the same streets without). `strewn` and `crowded` are `needle` and `colon` with more of what is sought,
-to begin trainings with. Where a needle or cell is absent, look-alikes of the same area and mean colour
+the same streets without). `strewn` and `sown`, `crowded` and `jammed` are `needle`, `colon` and `aerial`
+with more of what is sought, to begin trainings with. Where a needle or cell is absent, look-alikes of the same area and mean colour
 take its place, so neither counting nor a thumbnail's colours tell the class. Pictures are rendered once
 and kept in a cache folder as one array, which is opened memory-mapped: a second recipe starts at once.
 """
@@ -85,9 +85,11 @@ def _planted(side: int, pictures: tuple[int, int, int], **planted: Any) -> Searc
 FULL = 600, 160, 200
 _DISCS = {"object": "disc", "background": "noise", "ratio": 0.002, "distractors": 6}
 _CELLS = {"object": "cell", "background": "tissue", "ratio": 0.0016, "distractors": 14}
+_STREETS = {"width": 768, "height": 768, "gsd": 0.2, "city": 0.6, "boats": 0.0, "airport": "no"}
 SETS = {
     "needle": _planted(1024, FULL, **_DISCS, count=3),
     "strewn": _planted(1024, (240, 60, 60), **_DISCS, count=18),
+    "sown": _planted(1024, (240, 60, 60), **_DISCS, count=60),
     "cells": _planted(500, FULL, **_CELLS | {"ratio": 0.002, "distractors": 12}, count=4),
     "colon": _planted(500, FULL, **_CELLS, count=6),
     "crowded": _planted(500, (300, 80, 80), **_CELLS, count=24),
@@ -96,12 +98,15 @@ SETS = {
         {"train": 400, "held-out": 120, "unseen": 160}, (960, 1280),
     ),
     "aerial": Search(
-        "aerial",
-        {"width": 768, "height": 768, "gsd": 0.2, "city": 0.6, "cars": 0.5, "boats": 0.0, "airport": "no"},
-        ("no car", "cars"),
+        "aerial", _STREETS | {"cars": 0.5}, ("no car", "cars"),
         {"train": 400, "held-out": 100, "unseen": 140},
         (768, 768),
         Emptied("cars", 0.0, kind=1, least=8, most=80),
+    ),
+    "jammed": Search(
+        "aerial", _STREETS | {"cars": 1.0}, ("no car", "cars"),
+        {"train": 240, "held-out": 60, "unseen": 60}, (768, 768),
+        Emptied("cars", 0.0, kind=1, least=80, most=1000),
     ),
 }  # fmt: skip
 

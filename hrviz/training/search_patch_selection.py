@@ -70,9 +70,13 @@ def blended(store: shared.Store, batch: shared.Batch, y: Any, where: np.ndarray,
 
 
 def train(
-    name: str, *, seed: int, steps: int | None, report: Callable[[str], None], write: bool
-) -> dict[str, Any]:
-    """Train one network, judge on held-out and unseen pictures, write weights and card."""
+    name: str, *, seed: int, steps: int | None, report: Callable[[str], None], write: bool,
+    start: Any = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Train one network, judge on held-out and unseen pictures, write weights and card.
+
+    `start` is a network of attention sampling in place of the recipe's.
+    """
     import torch
     from torch.nn import functional as F
 
@@ -88,8 +92,8 @@ def train(
     config = {"classes": classes, "stride": recipe.stride, "patch": recipe.patch,
               "pooling": recipe.pooling}  # fmt: skip
     net = PatchSelection(**config)  # type: ignore[arg-type]
-    if recipe.start:
-        other: Any = nets.load(recipe.start)
+    other: Any = nets.load(recipe.start) if start is None and recipe.start else start
+    if other is not None:
         net.scorer.load_state_dict(other.attention.state_dict())
         net.features.load_state_dict(other.features.state_dict())
         net.head.load_state_dict(other.head.state_dict())

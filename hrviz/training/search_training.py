@@ -27,7 +27,9 @@ TURNED = (
     "colon",
     "crowded",
     "strewn",
+    "sown",
     "aerial",
+    "jammed",
 )  # sets whose classes do not change when a picture is turned over
 CLIP = 1.0
 SOFT = 0.05  # label smoothing: small sets are fitted perfectly, and logits would grow without end

@@ -52,11 +52,14 @@ def train(
     steps: int | None = None,
     report: Callable[[str], None] = print,
     write: bool = True,
+    start: Any = None,
+    keep: Callable[[Any], None] | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
     """Train one network and write its weights and card; returns the card.
 
-    `changes` replace parts of the recipe's `Plan`, for ablations.
+    `start` is a network in place of the recipe's; `keep` is given the trained one; `changes` replace
+    parts of the recipe's `Plan`, for ablations.
     """
     import torch
 
@@ -74,8 +77,8 @@ def train(
     data = [Material(s.pixels, s.labels, recipe.setting) for s in splits]
     torch.manual_seed(seed)
     net = ZoomIn(len(asked.classes), recipe.extractor)  # type: ignore[arg-type]
-    if recipe.start:
-        first: Any = nets.load(recipe.start)
+    first: Any = nets.load(recipe.start) if start is None and recipe.start else start
+    if first is not None:
         net.attention.load_state_dict(first.attention.state_dict())
         net.attention_on_tiles.load_state_dict(first.attention_on_tiles.state_dict())
     if recipe.easier:
@@ -118,6 +121,8 @@ def train(
     }  # fmt: skip
     report(f"unseen accuracy {mean:.3f}, standard deviation over redraws {deviation:.3f}")
     net.eval()
+    if keep is not None:
+        keep(net)
     if write:
         nets.save(name, net, facts)
     return facts

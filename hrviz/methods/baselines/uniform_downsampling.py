@@ -23,6 +23,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from hrviz.cost.declared import Call, CostModel, Params, stored
 from hrviz.image import ImageView
 from hrviz.method import Control, OutputPixels, Task, method
 from hrviz.methods import task as tasks
@@ -38,6 +39,28 @@ Filter = Annotated[
 ]
 
 
+def _output(params: Params, height: float, width: float) -> tuple[int, int]:
+    longer = max(height, width)
+    scale = min(params["size"], max(1, round(longer))) / longer
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _calls(params: Params, height: int, width: int) -> list[Call]:
+    return tasks.calls(params["task"], _output(params, height, width))
+
+
+def _pixels(params: Params, height: int, width: int) -> float:
+    """Of the level that is read: the stored one just finer than the output."""
+    return stored(height, width, _output(params, height, width))
+
+
+COST = CostModel(
+    _calls, _pixels,
+    growth=r"O(hw) \text{ for a fixed output } h \times w,\; O(HW/r^2) \text{ at a fixed reduction } r",
+    note="Reads the stored level just finer than the output: at most four times its pixels.",
+)  # fmt: skip
+
+
 @method(
     family="baselines",
     section="III-A",
@@ -48,6 +71,7 @@ Filter = Annotated[
     use_when="What you look for is still several pixels wide at the size your memory allows.",
     avoid_when="Small objects decide: they fall below one output pixel and are gone.",
     network=lambda params: params["task"] != "none",
+    cost=COST,
 )
 def uniform_downsampling(
     view: ImageView,
