@@ -16,6 +16,7 @@ import numpy as np
 from hrviz import nets
 from hrviz.boxes import areas, iou
 from hrviz.context import current
+from hrviz.cost.declared import Call
 from hrviz.image import ImageView
 from hrviz.results import Boxes, Prediction, Step, WarpGrid
 
@@ -49,6 +50,29 @@ DETECTORS = {
     ),
     "person detection": Detector("crowd-detector-light", ("person",), "people"),
 }
+
+
+def calls(
+    task: str, size: tuple[int, int], times: float = 1.0, *, network: str = "", trained: bool = True
+) -> list[Call]:
+    """What detecting in pictures of `size`, one by one, calls, for a cost model.
+
+    Parameters
+    ----------
+    task : str
+        A key of `DETECTORS`; 'automatic' is its first. Others call nothing.
+    size : (int, int)
+    times : float
+    network : str
+        In place of the task's own.
+    trained : bool
+        Whether a training step goes through it.
+    """
+    aim = next(iter(DETECTORS)) if task == "automatic" else task
+    if aim not in DETECTORS:
+        return []
+    own = network or DETECTORS[aim].network
+    return [Call(own, (1, 3, *size), times, task=True, trained=trained)]
 
 
 class Found(NamedTuple):

@@ -30,14 +30,16 @@ can take, which is refused. Where the published code compares a grown box with >
 they are more than 2,000.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import numpy as np
 
 from hrviz.boxes import suppress
 from hrviz.context import current, spread
+from hrviz.cost.declared import Call, CostModel, Params, stored
 from hrviz.geometry import Box
 from hrviz.image import ImageView
 from hrviz.method import Control, method
@@ -48,6 +50,7 @@ from hrviz.methods.baselines.canvas import Canvas, components
 from hrviz.methods.baselines.merging import Merge, Metric, merge
 from hrviz.methods.baselines.seam_error import seam_error, whole_answer, whole_size
 from hrviz.methods.baselines.slicing import Plan
+from hrviz.methods.downsampling.costs import Region, looked, looking
 from hrviz.methods.zooming.sheets import sheet
 from hrviz.results import Boxes, Node, Partition, Prediction, Step, ZoomTree
 
@@ -127,6 +130,74 @@ MOST_NODES = 2000  # of the tree
 MOST_YIELDS = 200  # of boxes while they grow
 
 
+def _planned(params: Params, height: int, width: int) -> tuple[str, Plan, Region]:
+    """The task, where patches lie, and the region."""
+    aim = next(iter(tasks.SEGMENTATIONS)) if params["task"] == "automatic" else params["task"]
+    region = Region(height, width)
+    plan = Plan.of(
+        cast(ImageView, region),  # of which a plan asks no more than the size
+        params["patch"], params["downsample"], params["overlap"],
+        whole=2 if aim in tasks.SEGMENTATIONS else 1, slices=params["slices"],
+    )  # fmt: skip
+    return aim, plan, region
+
+
+def _seen(params: Params, aim: str, plan: Plan, region: Region) -> tuple[tuple[int, int], ...]:
+    """Size of what a network sees of a patch, and of the whole region where it sees that too."""
+    sides = plan.patch
+    if aim in detection.DETECTORS:  # which is given no more than the region has
+        extent = zip(plan.grid.tile, (region.height, region.width), strict=True)
+        sides = tuple(max(1, round(min(pair) / plan.downsample)) for pair in extent)  # type: ignore[assignment]
+    size = sides[0] + 2 * params["halo"], sides[1] + 2 * params["halo"]
+    twice = aim in detection.DETECTORS and params["whole"] and len(plan.boxes) > 1
+    return (size, region.within(max(plan.patch))) if twice else (size,)
+
+
+def _calls(params: Params, height: int, width: int) -> list[Call]:
+    aim, plan, region = _planned(params, height, width)
+    n, (size, *whole) = len(plan.boxes), _seen(params, aim, plan, region)
+    if aim in detection.DETECTORS:
+        return detection.calls(aim, size, n) + [c for w in whole for c in detection.calls(aim, w)]
+    full, rest = divmod(n, params["batch"])
+    batches = ((params["batch"], full), (rest, 1))
+    return [c for b, times in batches if b and times for c in tasks.calls(aim, size, b, times)]
+
+
+def _pixels(params: Params, height: int, width: int) -> float:
+    """Each patch and its halo, as far as they lie in the image, at the level just finer."""
+    aim, plan, region = _planned(params, height, width)
+    d, rim = plan.downsample, params["halo"] * plan.downsample
+    rows, columns = (
+        Counter(np.minimum(at + tile + rim, n) - np.maximum(at - rim, 0.0))
+        for at, tile, n in zip(
+            (plan.grid.rows, plan.grid.columns), plan.grid.tile, (height, width), strict=True
+        )
+    )
+    total = sum(
+        m * n * stored(h, w, (max(1, int(h // d)), max(1, int(w // d))), max(height, width))
+        for h, m in rows.items()
+        for w, n in columns.items()
+    )
+    if aim == "none":  # only shown
+        return total * min(1.0, SHEET / len(plan.boxes))
+    return total + looked(region, *_seen(params, aim, plan, region)[1:])
+
+
+def _work(params: Params, height: int, width: int) -> float:
+    aim, plan, region = _planned(params, height, width)
+    size, *whole = _seen(params, aim, plan, region)
+    return 0.0 if aim == "none" else len(plan.boxes) * looking(size) + looking(*whole)
+
+
+COST = CostModel(
+    _calls, _pixels, exponent=2.0, work=_work, trained="apart",
+    beside=("patches", "seam error"),
+    growth=r"O\!\left(HW / d^2 (1 - r)^2\right) \text{ at downsample } d \text{ and overlap } r,\; "
+    r"\text{memory } O(P^2)",
+    note="Memory is that of one batch of patches, and no larger for a larger image.",
+)  # fmt: skip
+
+
 @method(
     family="baselines",
     section="III-B",
@@ -137,6 +208,7 @@ MOST_YIELDS = 200  # of boxes while they grow
     use_when="Detail decides, time is no concern, and nothing needs to be known beyond a patch.",
     avoid_when="The image is so large that every patch cannot be afforded, or context decides.",
     network=lambda params: params["task"] != "none",
+    cost=COST,
 )
 @spread
 def cutting_into_patches(

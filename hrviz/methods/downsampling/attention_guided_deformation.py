@@ -39,13 +39,13 @@ what was bought, beside a control: a second branch trained as long on uniform pi
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from hrviz import nets
 from hrviz.context import current
+from hrviz.cost.declared import Call, Params
 from hrviz.image import ImageView
 from hrviz.method import (
     Bandwidth,
@@ -60,6 +60,7 @@ from hrviz.method import (
     method,
 )
 from hrviz.methods import task as tasks
+from hrviz.methods.downsampling import costs
 from hrviz.methods.downsampling.sampler import grid_from_nodes, saliency_nodes
 from hrviz.methods.downsampling.separable import mix, separable_nodes
 from hrviz.methods.downsampling.sources import (
@@ -67,6 +68,7 @@ from hrviz.methods.downsampling.sources import (
     SaliencySource,
     Strength,
     adjust,
+    looks,
     saliency_map,
     uses_network,
 )
@@ -100,6 +102,29 @@ LesionTask = Annotated[
 ]
 
 
+def _told(params: Params, region: costs.Region) -> costs.Warp:
+    nodes, out = node_counts(region, params["nodes"]), output_size(region, params["size"])
+    classifies = params["task"] != "none"
+    seen = looks(params["saliency"], region, nodes, "") if params["saliency"] != "trained" else []
+    calls = []
+    if classifies or params["saliency"] == "trained":
+        seen = [*seen, region.fit(INPUT)]
+        calls.append(Call(NETWORK, _given(region.fit(INPUT)), part="first"))
+    if classifies:
+        calls.append(Call(NETWORK, _given(out), part="second", task=True))
+    return costs.Warp(calls, out, params["sampling"], seen, pulled=nodes)
+
+
+def _given(size: tuple[int, int]) -> tuple[int, ...]:
+    return 1, 3, max(LEAST, size[0]), max(LEAST, size[1])
+
+
+COST = costs.model(
+    _told, trained="apart",
+    growth=r"O(t^2 + n^3 + hw) \text{ with a thumbnail of } t^2 \text{ px and } n^2 \text{ nodes,}",
+)  # fmt: skip
+
+
 @method(
     family="downsampling",
     section="III-A",
@@ -111,6 +136,7 @@ LesionTask = Annotated[
     use_when="One label for the whole picture hangs on a small part of it that a thumbnail makes suspicious.",
     avoid_when="The part that decides cannot be told at all from a thumbnail: attention then goes astray.",
     network=uses_network,
+    cost=COST,
     example="scene:endoscopy?size=1024x1024&lesion=polyp&ratio=0.004&seed=3000006",
 )
 def attention_guided_deformation(
@@ -216,8 +242,9 @@ def classified(
 ) -> Iterator[Step]:
     """The last two steps; `features` of branch 1 when it has already run."""
     first = branch("first", thumbnail(view)) if features is None else features
-    logits = nets.load(NETWORK).logits(first, branch("second", pixels))  # type: ignore[operator]
-    one, two, both = (v[0].softmax(0).double().numpy() for v in logits)
+    net, device = nets.load(NETWORK), current().device
+    logits = net.logits(first.to(device), branch("second", pixels).to(device))  # type: ignore[operator]
+    one, two, both = (v[0].softmax(0).double().cpu().numpy() for v in logits)
     chosen = int(both.argmax())
     yield Step(
         "prediction",
@@ -262,19 +289,9 @@ def branch(part: str, pixels: np.ndarray) -> "torch.Tensor":
     net: Any = getattr(nets.load(NETWORK), part)
     with torch.no_grad():
         found: torch.Tensor = net(x.to(context.device)).cpu()
-    predicted = _predicted_memory(part, tuple(x.shape))
+    predicted = nets.predicted_memory(NETWORK, tuple(x.shape), part)
     context.counts["network_memory"] = max(context.counts.get("network_memory", 0.0), predicted)
     return found
-
-
-@lru_cache(maxsize=64)
-def _predicted_memory(part: str, shape: tuple[int, ...]) -> int:
-    from torch.utils._python_dispatch import _disable_current_modes
-
-    from hrviz.cost.memory import predict_inference
-
-    with _disable_current_modes():  # the FLOP counter must not see this second, imaginary pass
-        return predict_inference(getattr(nets.load(NETWORK), part), shape)
 
 
 def attention(features: "torch.Tensor", counts: tuple[int, int]) -> np.ndarray:

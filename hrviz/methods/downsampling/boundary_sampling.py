@@ -35,10 +35,12 @@ from typing import Annotated, Literal
 import numpy as np
 
 from hrviz import nets
+from hrviz.cost.declared import Call, Params
 from hrviz.errors import HrvizError
 from hrviz.image import ImageView
 from hrviz.method import Control, OutputPixels, Sampling, Task, method
 from hrviz.methods import task as tasks
+from hrviz.methods.downsampling import costs
 from hrviz.methods.downsampling.boundary import (
     boundary_map,
     carry_back,
@@ -93,6 +95,25 @@ BACK = 512  # longer side of the map carried back
 TAUGHT = 1.0  # lambda of the trained networks' targets
 
 
+def _told(params: Params, region: costs.Region) -> costs.Warp:
+    out = output_size(region, params["size"])
+    calls = tasks.calls(params["task"], out)
+    seen = [region.within(RASTER)] if params["saliency"] == "edges" else []
+    if params["saliency"] == "trained":
+        from hrviz.nets.boundary import THUMBNAIL
+
+        seen = [(THUMBNAIL, THUMBNAIL)]
+        sampler = Call(_network(params["task"] == "vessel segmentation"), (1, 3, *seen[0]))
+        calls = [sampler, *calls]
+    return costs.Warp(calls, out, params["sampling"], seen)
+
+
+COST = costs.model(
+    _told, trained="apart",
+    growth=r"O(t^2 + n^2 \log n + hw) \text{ with a thumbnail of } t^2 \text{ px and } n^2 \text{ nodes,}",
+)  # fmt: skip
+
+
 @method(
     family="downsampling",
     section="III-A",
@@ -103,6 +124,7 @@ TAUGHT = 1.0  # lambda of the trained networks' targets
     use_when="Outlines decide, and objects are large against a sample.",
     avoid_when="Objects are smaller than the spacing of nodes, or boundaries are everywhere.",
     network=lambda params: params["task"] != "none" or params["saliency"] == "trained",
+    cost=COST,
 )
 def boundary_sampling(
     view: ImageView,
@@ -235,6 +257,10 @@ def _strong_edges(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(size >= max(float(np.quantile(size, 1 - STRONG)), 8 / 255))
 
 
+def _network(vessels: bool) -> str:
+    return "boundary-sampler-vessels" if vessels else "boundary-sampler-tissue"
+
+
 def _trained(view: ImageView) -> tuple[np.ndarray, np.ndarray, str, str]:
     """Thumbnail, sampling tensor, network's name, and a remark where the image does not tell its kind."""
     import torch
@@ -243,7 +269,7 @@ def _trained(view: ImageView) -> tuple[np.ndarray, np.ndarray, str, str]:
 
     truth = view.truth
     vessels = truth is not None and tasks.fits("vessel segmentation", truth)
-    name = "boundary-sampler-vessels" if vessels else "boundary-sampler-tissue"
+    name = _network(vessels)
     known = vessels or (truth is not None and tasks.suits(truth))
     pixels = view.read((THUMBNAIL, THUMBNAIL))
     batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()

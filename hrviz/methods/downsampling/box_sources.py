@@ -7,16 +7,20 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 
 from hrviz import nets
+from hrviz.cost.declared import Call
 from hrviz.errors import HrvizError
 from hrviz.image import ImageView
 from hrviz.method import Control
+from hrviz.methods import detection
 from hrviz.methods import task as tasks
 from hrviz.methods.detection import DETECTORS, Found, wanted
+from hrviz.methods.downsampling import costs
 from hrviz.methods.downsampling.kde import region_kde
 from hrviz.methods.downsampling.previous_frame import found_uniformly, nothing, previous_boxes
 from hrviz.methods.downsampling.sampler import PaddingMode, saliency_nodes
 from hrviz.methods.downsampling.separable import separable_nodes
-from hrviz.methods.downsampling.sources import adjust, saliency_map
+from hrviz.methods.downsampling.sources import adjust, looks, saliency_map
+from hrviz.methods.downsampling.warp import node_counts, output_size
 from hrviz.results import Boxes
 
 BoxSource = Annotated[
@@ -87,6 +91,21 @@ def uses_network(params: Any) -> bool:
     return bool(asks or params["task"] != "none" or params["prior"] > 0)
 
 
+def zoomed(params: Any, region: costs.Region, seen: list[Call], work: float = 0.0) -> costs.Warp:
+    """What a run of FOVEA or LZU does, for a cost model, `seen` being its calls on the warped picture."""
+    nodes, out = node_counts(region, params["nodes"]), output_size(region, params["size"])
+    source, calls = params["saliency"], list(seen)
+    looked = looks(source, region, nodes, "")
+    if source in ("detections", "previous frame"):
+        task = "automatic" if params["task"] == "none" else params["task"]
+        calls += detection.calls(task, out, trained=False)  # training takes the true boxes
+        looked = [out]
+    if source == "data set" or params["prior"] > 0:
+        calls.append(Call(DATA_SET, (nodes[0] * nodes[1], 2), trained=False))
+    pulled = nodes if params["structure"] == "non-separable" else None
+    return costs.Warp(calls, out, params["sampling"], looked, pulled, work=work)
+
+
 def resolved(task: str, view: ImageView) -> str:
     """The detection task that is meant, 'none' where no detector fits the image."""
     return tasks.resolve(task, view.truth, among=tuple(DETECTORS))
@@ -150,7 +169,7 @@ def data_set(view: ImageView, nodes: tuple[int, int]) -> np.ndarray:
     v = (np.linspace(view.box.y0, view.box.y1, nodes[0]) - image.box.y0) / image.height
     u = (np.linspace(view.box.x0, view.box.x1, nodes[1]) - image.box.x0) / image.width
     places = torch.from_numpy(np.stack(np.meshgrid(v, u, indexing="ij"), -1).reshape(-1, 2))
-    values = nets.load(DATA_SET)(places).double().numpy().reshape(nodes)
+    values = nets.run(DATA_SET, places).double().numpy().reshape(nodes)
     return np.asarray(values / values.sum())
 
 

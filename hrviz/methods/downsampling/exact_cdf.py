@@ -39,6 +39,7 @@ from typing import Annotated
 
 import numpy as np
 
+from hrviz.cost.declared import Params
 from hrviz.image import ImageView
 from hrviz.method import (
     Control,
@@ -51,6 +52,8 @@ from hrviz.method import (
     UploadedMap,
     method,
 )
+from hrviz.methods import task as tasks
+from hrviz.methods.downsampling import costs
 from hrviz.methods.downsampling.sampler import grid_from_nodes
 from hrviz.methods.downsampling.separable import cumulative_nodes, line_nodes
 from hrviz.methods.downsampling.sources import (
@@ -58,6 +61,8 @@ from hrviz.methods.downsampling.sources import (
     SaliencySource,
     Strength,
     adjust,
+    looks,
+    saliency_calls,
     saliency_map,
     uses_network,
 )
@@ -76,6 +81,26 @@ ComparedBandwidth = Annotated[
 ]  # fmt: skip
 
 
+def _fine(nodes: tuple[int, int]) -> tuple[int, int]:
+    """Nodes of the saliency, whose bins lie between."""
+    return BINS * (nodes[0] - 1) + 1, BINS * (nodes[1] - 1) + 1
+
+
+def _told(params: Params, region: costs.Region) -> costs.Warp:
+    fine = _fine(node_counts(region, params["nodes"]))
+    out = output_size(region, params["size"])
+    source = params["saliency"], region, fine, params["task"]
+    # Learning to Zoom's network as it is: cumulative sums are not trained through here
+    calls = [*saliency_calls(*source, trained=False), *tasks.calls(params["task"], out)]
+    return costs.Warp(calls, out, params["sampling"], looks(*source))
+
+
+COST = costs.model(
+    _told, trained="apart",
+    growth=r"O(t^2 + n^2 + hw) \text{ with a thumbnail of } t^2 \text{ px and } n^2 \text{ nodes,}",
+)  # fmt: skip
+
+
 @method(
     family="downsampling",
     section="III-A",
@@ -86,6 +111,7 @@ ComparedBandwidth = Annotated[
     use_when="Density must be proportional to saliency, and saliency lies along rows and columns.",
     avoid_when="Salient places lie apart from each other: where their rows and columns cross, pixels go to waste.",
     network=uses_network,
+    cost=COST,
 )
 def exact_cdf(
     view: ImageView,
@@ -149,8 +175,7 @@ def exact_cdf(
     [2.35, 2.35, 1.01]
     """
     ny, nx = node_counts(view, nodes)
-    fine = BINS * (ny - 1) + 1, BINS * (nx - 1) + 1
-    source = saliency_map(view, saliency, fine, boxes, strokes, file)
+    source = saliency_map(view, saliency, _fine((ny, nx)), boxes, strokes, file)
     shaped = adjust(source.values, strength, floor)
     shown = HeatMap(
         shaped, view.box, label="saliency", unit="relative", low=0, source=source.source

@@ -36,6 +36,7 @@ from typing import Annotated
 
 import numpy as np
 
+from hrviz.cost.declared import Params
 from hrviz.image import ImageView
 from hrviz.method import (
     Control,
@@ -45,7 +46,9 @@ from hrviz.method import (
     Sampling,
     method,
 )
+from hrviz.methods import detection
 from hrviz.methods.detection import DETECTORS, SHOWN, detect, score
+from hrviz.methods.downsampling import costs
 from hrviz.methods.downsampling.box_sources import (
     Amplitude,
     BoxBandwidth,
@@ -57,6 +60,7 @@ from hrviz.methods.downsampling.box_sources import (
     resolved,
     uses_network,
     zoom_nodes,
+    zoomed,
 )
 from hrviz.methods.downsampling.sampler import grid_from_nodes
 from hrviz.methods.downsampling.warp import node_counts, output_size, warped
@@ -77,6 +81,18 @@ FoveaWidth = Annotated[
 ON_WARPED = {"sign detection": "road-detector-fovea"}
 
 
+def _told(params: Params, region: costs.Region) -> costs.Warp:
+    aim = "sign detection" if params["task"] == "automatic" else params["task"]
+    out = output_size(region, params["size"])
+    return zoomed(params, region, detection.calls(aim, out, network=ON_WARPED.get(aim, "")))
+
+
+COST = costs.model(
+    _told, trained="apart", growth=r"O(b\, n^2 + hw) \text{ with } b \text{ boxes and } n^2 \text{ nodes,}",
+    note="With detections the detector looks twice, first at the uniform picture. " + costs.NOTE,
+)  # fmt: skip
+
+
 @method(
     family="downsampling",
     section="III-A",
@@ -89,6 +105,7 @@ ON_WARPED = {"sign detection": "road-detector-fovea"}
     use_when="Objects are small and stay about where they were, as in films.",
     avoid_when="Objects fill the picture, or appear where nobody looked.",
     network=uses_network,
+    cost=COST,
     example="scene:road?size=1280x960",
 )
 def fovea(

@@ -35,6 +35,7 @@ from typing import Annotated
 import numpy as np
 
 from hrviz import nets
+from hrviz.cost.declared import Call, Params
 from hrviz.errors import HrvizError
 from hrviz.image import ImageView
 from hrviz.method import (
@@ -50,6 +51,7 @@ from hrviz.method import (
     method,
 )
 from hrviz.methods import task as tasks
+from hrviz.methods.downsampling import costs
 from hrviz.methods.downsampling.deformation import edge_loss, edge_target
 from hrviz.methods.downsampling.sampler import grid_from_nodes, saliency_nodes
 from hrviz.methods.downsampling.sources import (
@@ -57,6 +59,7 @@ from hrviz.methods.downsampling.sources import (
     SaliencySource,
     Strength,
     adjust,
+    looks,
     saliency_map,
     uses_network,
 )
@@ -81,6 +84,20 @@ ZeroBorder = Annotated[
 ]
 
 
+def _told(params: Params, region: costs.Region) -> costs.Warp:
+    nodes, out = node_counts(region, params["thumbnail"]), output_size(region, params["size"])
+    source = params["saliency"]
+    aim = "vessel segmentation" if params["task"] == "automatic" else params["task"]
+    calls = tasks.calls(aim, out)
+    seen = [nodes] if source == "trained" else looks(source, region, nodes, aim)
+    if source == "trained":
+        calls = [Call(_network(aim == "vessel segmentation"), (1, 3, *nodes)), *calls]
+    return costs.Warp(calls, out, params["sampling"], seen, pulled=nodes)
+
+
+COST = costs.model(_told, growth=r"O(t^3 + hw) \text{ with a thumbnail of } t^2 \text{ px,}")
+
+
 @method(
     family="downsampling",
     section="III-A",
@@ -91,6 +108,7 @@ ZeroBorder = Annotated[
     use_when="A thumbnail shows about where outlines run, and they leave much of the image free.",
     avoid_when="Edges are everywhere, or only full detail shows where they are.",
     network=uses_network,
+    cost=COST,
     example="scene:vessels?size=2048x2048",
 )
 def learned_deformation(
@@ -228,6 +246,10 @@ def _saliency(
     return saliency_map(view, source, nodes, boxes, strokes, file)
 
 
+def _network(vessels: bool) -> str:
+    return "vessel-deformation" if vessels else "tissue-deformation"
+
+
 def trained_saliency(view: ImageView, nodes: tuple[int, int]) -> HeatMap:
     """Saliency of the network for what the image shows (vessels, else tissue), with its badge."""
     import torch
@@ -236,7 +258,7 @@ def trained_saliency(view: ImageView, nodes: tuple[int, int]) -> HeatMap:
 
     truth = view.truth
     vessels = truth is not None and tasks.fits("vessel segmentation", truth)
-    name = "vessel-deformation" if vessels else "tissue-deformation"
+    name = _network(vessels)
     known = vessels or (truth is not None and tasks.suits(truth))
     pixels = torch.from_numpy(view.read(nodes)).permute(2, 0, 1)[None].contiguous()
     values = saliency(nets.run(name, pixels))[0].double().numpy()

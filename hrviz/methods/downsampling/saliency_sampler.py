@@ -42,6 +42,7 @@ training by the task's loss alone fails, the Landolt-C experiment shows (`hrviz 
 
 from collections.abc import Iterator
 
+from hrviz.cost.declared import Params
 from hrviz.image import ImageView
 from hrviz.method import (
     Bandwidth,
@@ -55,17 +56,34 @@ from hrviz.method import (
     UploadedMap,
     method,
 )
+from hrviz.methods import task as tasks
+from hrviz.methods.downsampling import costs
 from hrviz.methods.downsampling.sampler import grid_from_nodes, saliency_nodes
 from hrviz.methods.downsampling.sources import (
     Floor,
     SaliencySource,
     Strength,
     adjust,
+    looks,
+    saliency_calls,
     saliency_map,
     uses_network,
 )
 from hrviz.methods.downsampling.warp import node_counts, output_size, segmented, warped
 from hrviz.results import HeatMap, Step
+
+
+def _told(params: Params, region: costs.Region) -> costs.Warp:
+    nodes, out = node_counts(region, params["nodes"]), output_size(region, params["size"])
+    source = params["saliency"], region, nodes, params["task"]
+    calls = [*saliency_calls(*source), *tasks.calls(params["task"], out)]
+    return costs.Warp(calls, out, params["sampling"], looks(*source), pulled=nodes)
+
+
+COST = costs.model(
+    _told,
+    growth=r"O(t^2 + n^3 + hw) \text{ with a thumbnail of } t^2 \text{ px and } n^2 \text{ nodes,}",
+)
 
 
 @method(
@@ -78,6 +96,7 @@ from hrviz.results import HeatMap, Step
     use_when="A thumbnail already shows where the small things that decide are.",
     avoid_when="Salient parts fill the image, or a thumbnail cannot show them.",
     network=uses_network,
+    cost=COST,
 )
 def saliency_sampler(
     view: ImageView,

@@ -42,12 +42,24 @@ import numpy as np
 
 from hrviz import nets
 from hrviz.context import current
+from hrviz.cost.declared import Params
 from hrviz.image import ImageView
 from hrviz.method import Bandwidth, Control, Nodes, OutputPixels, Sampling, method
 from hrviz.methods import task as tasks
-from hrviz.methods.detection import DETECTORS, SHOWN, Found, detect, match, score, wanted, within
+from hrviz.methods.detection import (
+    DETECTORS,
+    SHOWN,
+    Found,
+    calls,
+    detect,
+    match,
+    score,
+    wanted,
+    within,
+)
+from hrviz.methods.downsampling import costs
 from hrviz.methods.downsampling.sampler import sample
-from hrviz.methods.downsampling.sources import Floor, Strength, saliency_map
+from hrviz.methods.downsampling.sources import Floor, Strength, looks, saliency_map
 from hrviz.methods.downsampling.tps_zoom import SMALL_SHARE, TpsZoom, size_saliency, tps_zoom
 from hrviz.methods.downsampling.warp import node_counts, output_size, warped
 from hrviz.results import Boxes, Curve, HeatMap, Picture, Step
@@ -136,6 +148,30 @@ class Seen:
     heavy: bool
 
 
+def _told(params: Params, region: costs.Region) -> costs.Warp:
+    frames, follows = params["frames"], params["saliency"] == "previous frame"
+    resets = -(-frames // params["reset"]) if follows else 0
+    light = frames - resets if frames > 1 else 1  # a single frame is seen by both
+    full, out = (output_size(region, params[name]) for name in ("full", "size"))
+    nodes = node_counts(region, params["nodes"])
+    detects = follows or params["task"] != "none"
+    found = [
+        call
+        for times, size, network in ((resets, full, HEAVY), (light, out, LIGHT))
+        if times and detects
+        for call in calls("person detection", size, times, network=network)
+    ]
+    seen = looks(params["saliency"], region, nodes, "")
+    return costs.Warp(found, out, params["sampling"], seen, nodes, frames, [full] * resets)
+
+
+COST = costs.model(
+    _told, trained="apart", beside=("warped", "uniform"),
+    growth=r"O(f h w + \lceil f/p \rceil\, h'w') \text{ for } f \text{ frames, a reset every } p \text{ with } h'w' \text{ px,}",
+    note="Of all frames that are followed, with as many before the one shown. " + costs.NOTE,
+)  # fmt: skip
+
+
 @method(
     family="downsampling",
     section="III-A",
@@ -145,6 +181,7 @@ class Seen:
     use_when="A film whose objects move little from frame to frame, and many of them are small.",
     avoid_when="Objects appear or move fast between two looks of the heavy detector, or fill the frame.",
     network=lambda params: params["task"] != "none" or params["saliency"] == "previous frame",
+    cost=COST,
     example="scene:crowd?size=1536x1024&people=200&frames=250#t=40",
 )
 def salisa(
@@ -277,7 +314,8 @@ def salisa(
     remarks = f"Thin-plate spline through {len(last.zoom.plate.control)} points of the sampler's grid: no learned localisation."
     if last.heavy:
         remarks += " This frame is a reset: the heavy detector answers, the zoom is what the light one would get."
-    yield from warped(view, last.zoom.grid, sampling, last.saliency, remarks)
+    again = view.image.view(view.box)  # to show with only: the frame was read when it was followed
+    yield from warped(again, last.zoom.grid, sampling, last.saliency, remarks)
     if last.found is None:
         return
     inside = last.inside.at_least(SHOWN).boxes if last.inside is not None else None
@@ -397,7 +435,9 @@ def contact_sheet(seen: list[Seen]) -> Picture:
     origin = np.array([box.y0, box.x0] * 2)
     for k, one in enumerate(seen):
         left = k * (width + gap)
-        sheet[:height, left : left + width] = one.view.read((height, width))
+        # past the view: what is read to be shown is not the method's
+        picture = one.view.image.rgb(one.view.box, (height, width))
+        sheet[:height, left : left + width] = picture.astype(np.float32) / 255
         small = _shrunk(one.pixels, (height, width))
         sheet[height + gap :, left : left + width] = small
         for found, at, scale, top in (

@@ -14,10 +14,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from hrviz import nets
+from hrviz.cost.declared import Call
 from hrviz.errors import HrvizError
 from hrviz.image import ImageView
 from hrviz.method import Control
 from hrviz.methods import task as tasks
+from hrviz.methods.downsampling.costs import Region
 from hrviz.results import HeatMap
 
 SaliencySource = Annotated[
@@ -56,6 +58,39 @@ DETECTED = 512  # longer side of the previous frame, as the detector receives it
 def uses_network(params: Mapping[str, Any]) -> bool:
     """Whether a warp with these parameters loads weights: for its saliency or for its task."""
     return params["saliency"] in ("trained", "previous frame") or params["task"] != "none"
+
+
+def saliency_calls(
+    source: str, region: Region, nodes: tuple[int, int], aim: str, trained: bool = True
+) -> list[Call]:
+    """What `saliency_map` calls, for a cost model; of a still, whose 'previous frame' is none.
+
+    Parameters
+    ----------
+    source : str
+    region : Region
+    nodes : (int, int)
+    aim : str
+        The task, which tells what the image shows.
+    trained : bool
+        Whether a training step goes through it.
+    """
+    if source != "trained":
+        return []
+    name = "vessel-deformation" if aim == "vessel segmentation" else NETWORK
+    return [
+        Call(name, (1, 3, *look), trained=trained) for look in looks(source, region, nodes, aim)
+    ]
+
+
+def looks(source: str, region: Region, nodes: tuple[int, int], aim: str) -> list[tuple[int, int]]:
+    """Sizes at which `saliency_map` sees the whole region, for a cost model."""
+    if source == "trained" and aim == "vessel segmentation":
+        return [nodes]
+    if source == "trained":
+        h, w = region.fit(THUMBNAIL)
+        return [(max(8, h), max(8, w))]
+    return [region.within(THUMBNAIL)] if source in ("edges", "spectral residual") else []
 
 
 def saliency_map(

@@ -38,6 +38,7 @@ import numpy as np
 
 from hrviz import nets
 from hrviz.context import current
+from hrviz.cost.declared import Call, Params
 from hrviz.image import ImageView
 from hrviz.method import (  # fmt: skip
     Control,
@@ -50,11 +51,18 @@ from hrviz.method import (  # fmt: skip
     method,
 )
 from hrviz.methods import task as tasks
-from hrviz.methods.downsampling import theta
+from hrviz.methods.downsampling import costs, theta
 from hrviz.methods.downsampling.sampler import grid_from_nodes, saliency_nodes
-from hrviz.methods.downsampling.sources import SaliencySource, Strength, adjust, saliency_map
+from hrviz.methods.downsampling.sources import (
+    SaliencySource,
+    Strength,
+    adjust,
+    looks,
+    saliency_calls,
+    saliency_map,
+)
 from hrviz.methods.downsampling.tps import ThinPlate, lattice
-from hrviz.methods.downsampling.warp import node_counts, output_size, segmented, warped
+from hrviz.methods.downsampling.warp import Extent, node_counts, output_size, segmented, warped
 from hrviz.results import Boxes, HeatMap, Prediction, Step, WarpGrid, interpolation
 
 LIMITS = ("none", "50", "70", "80")
@@ -111,6 +119,38 @@ def _uses_network(params: dict[str, object]) -> bool:
     return params["task"] != "none" or trained
 
 
+def _told(params: Params, region: costs.Region) -> costs.Warp:
+    from hrviz.training.road_localiser import INPUT
+
+    out, nodes = output_size(region, params["size"]), node_counts(region, params["nodes"])
+    aim = "speed limit" if params["task"] == "automatic" else params["task"]
+    calls: list[Call] = []
+    seen: list[tuple[int, int]] = []
+    pointed = params["localisation"] == "saliency"
+    if pointed and params["saliency"] == "trained" and aim == "speed limit":
+        h, w = _glance(region)
+        seen, nodes = [(h, w)], (-(-h // 4), -(-w // 4))
+        calls = [Call(LOCALISER, (1, 3, h, w))]
+    elif pointed:
+        source = params["saliency"], region, nodes, aim
+        seen, calls = looks(*source), saliency_calls(*source)
+    if aim == "speed limit":
+        calls.append(Call(READER, (1, 3, *INPUT), task=True))
+    calls += tasks.calls(aim, out)
+    bent = params["transform"] not in _MATRIX
+    return costs.Warp(
+        calls, out, params["sampling"], seen, nodes if bent and pointed else None,
+        zoom=None if bent else params["zoom"],
+    )  # fmt: skip
+
+
+COST = costs.model(
+    _told, growth=r"O(t^2 + hw) \text{ with a thumbnail of } t^2 \text{ px,}",
+    note="Networks are given the same sizes whatever the image shows; how many pixels are read depends on how "
+    "large a part theta points at, which is taken for that of the slider 'zoom'.",
+)  # fmt: skip
+
+
 @method(
     family="downsampling",
     section="III-A",
@@ -121,6 +161,7 @@ def _uses_network(params: dict[str, object]) -> bool:
     use_when="One thing decides and a glance tells where it is, or the picture is turned or tilted.",
     avoid_when="What decides is spread over the image, or a glance cannot find it: the rest is discarded.",
     network=lambda params: _uses_network(dict(params)),
+    cost=COST,
     example="scene:road?size=1280x960&seed=3000002",
 )
 def spatial_transformer(
@@ -262,14 +303,21 @@ def _task(view: ImageView, task: str) -> str:
     return tasks.resolve(task, view.truth, among=(*tasks.SEGMENTATIONS, "speed limit"))
 
 
+def _glance(view: Extent) -> tuple[int, int]:
+    """Size at which the localiser sees the region."""
+    from hrviz.training.road_localiser import THUMBNAIL
+
+    h, w = view.fit(THUMBNAIL[1])
+    return max(16, h), max(16, w)
+
+
 def _localised(view: ImageView) -> tuple[HeatMap, tuple[float, float, float]]:
     """The trained localiser's map of the sign, and theta."""
     import torch
 
     from hrviz.nets.transformer import theta as read_theta
-    from hrviz.training.road_localiser import THUMBNAIL
 
-    h, w = (max(16, n) for n in view.fit(THUMBNAIL[1]))
+    h, w = _glance(view)
     current().add("network_pixels", h * w)
     x = torch.from_numpy(view.read((h, w))).permute(2, 0, 1)[None].contiguous()
     logits = nets.run(LOCALISER, x)

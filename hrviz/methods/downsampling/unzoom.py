@@ -36,6 +36,7 @@ import numpy as np
 
 from hrviz import nets
 from hrviz.context import current
+from hrviz.cost.declared import Params
 from hrviz.image import ImageView
 from hrviz.method import (
     Control,
@@ -45,7 +46,9 @@ from hrviz.method import (
     Sampling,
     method,
 )
+from hrviz.methods import detection
 from hrviz.methods.detection import DETECTORS, FAINT, Found, score, within
+from hrviz.methods.downsampling import costs
 from hrviz.methods.downsampling.box_sources import (
     Amplitude,
     BoxBandwidth,
@@ -57,6 +60,7 @@ from hrviz.methods.downsampling.box_sources import (
     resolved,
     uses_network,
     zoom_nodes,
+    zoomed,
 )
 from hrviz.methods.downsampling.sampler import grid_from_nodes
 from hrviz.methods.downsampling.unzoom_features import unzoom_features
@@ -81,6 +85,29 @@ ZoomWidth = Annotated[
 UNZOOMED = {"sign detection": "road-detector-unzoom"}
 
 
+def _told(params: Params, region: costs.Region) -> costs.Warp:
+    aim = "sign detection" if params["task"] == "automatic" else params["task"]
+    out = output_size(region, params["size"])
+    calls = detection.calls(aim, out, network=UNZOOMED.get(aim, ""))
+    return zoomed(params, region, calls, sum(_unzooming(c.network, out) for c in calls))
+
+
+def _unzooming(network: str, size: tuple[int, int]) -> float:
+    """FLOPs of carrying the trunk's levels back: four taps a channel and weights a cell."""
+    widths = nets.card(network)["config"]["widths"][1:]
+    step = 2 ** (len(widths) + 1)  # the trunk pads its input to a multiple
+    cells = [-(-n // step) for n in size]
+    return sum(
+        cells[0] * cells[1] * 4**k * (8 * width + 10) for k, width in enumerate(widths[::-1])
+    )
+
+
+COST = costs.model(
+    _told, trained="apart", growth=r"O(b\, n^2 + hw) \text{ with } b \text{ boxes and } n^2 \text{ nodes,}",
+    note="Memory is the detector's; the features carried back, up to a fifth more, are not in it. " + costs.NOTE,
+)  # fmt: skip
+
+
 @method(
     family="downsampling",
     section="III-A",
@@ -92,6 +119,7 @@ UNZOOMED = {"sign detection": "road-detector-unzoom"}
     use_when="Heads and labels must stay in image space, or the task is not detection.",
     avoid_when="Warping and un-warping features costs more than the pixels it saves.",
     network=uses_network,
+    cost=COST,
     example="scene:road?size=1280x960",
 )
 def unzoom(
