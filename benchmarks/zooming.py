@@ -106,18 +106,20 @@ def _bundled(row: Any, quick: bool) -> dict[str, Any]:
 
 def _trainings(row: Any, seeds: int, quick: bool) -> list[dict[str, Any]]:
     """Trainings of this recipe that are kept, and as many more as `seeds` asks for."""
+    from hrviz import nets
     from hrviz.training.search_data import SETS
 
     pictures = SETS[row.set]
     first, _ = next(pictures.images("train", 1))
     known = repr((row.recipe, pictures, first.identity))  # a change of either makes kept ones void
     digest = hashlib.sha256(known.encode()).hexdigest()[:10]
-    first = 1 if row.bundled else 0
+    known_seed = nets.card(row.weights)["seed"] if row.bundled else None
     if quick:
         return [row.train(0, 2, lambda text: None)] if seeds else []
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     prefix = f"{row.set}|{row.arm}|{digest}|"
-    for seed in range(first, first + seeds):
+    wanted = [seed for seed in range(seeds + 1) if seed != known_seed][:seeds]
+    for seed in wanted:
         if f"{prefix}{seed}" in kept:
             continue
         clock = time.perf_counter()
