@@ -88,6 +88,10 @@ def perform(
         from hrviz.cost import study_job
 
         return study_job.perform(spec["study"], tell, cancelled)
+    if "latency" in spec:
+        from hrviz.cost import latency_job
+
+        return latency_job.perform(spec["latency"], tell, cancelled)
     from hrviz.context import Context
     from hrviz.run import apply
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from hrviz.cost import kept
 from hrviz.cost.curves import LAST, MEMORY, Fit, search, smallest
-from hrviz.cost.declared import Call, CostModel
+from hrviz.cost.declared import Call
 from hrviz.errors import HrvizError
 from hrviz.results import Curve
 
@@ -312,9 +312,7 @@ def _point(
     setting: Setting,
 ) -> Point:  # fmt: skip
     b = setting.batch
-    parts = [
-        Part(c, _metered(c, (c.shape[0] * b, *c.shape[1:]), setting, trained)) for c in calls
-    ]
+    parts = [Part(c, _metered(c, (c.shape[0] * b, *c.shape[1:]), setting, trained)) for c in calls]
     weights: dict[str, int] = {}
     learned: dict[str, int] = {}
     for part in parts:
@@ -323,9 +321,7 @@ def _point(
         learned[key] = max(learned.get(key, 0), part.measure.parameters)
     out: dict[str, int] = {}
     for of in MEMORY:
-        above = [
-            (getattr(p.measure, of) - p.measure.split["weights"], p.call.times) for p in parts
-        ]
+        above = [(getattr(p.measure, of) - p.measure.split["weights"], p.call.times) for p in parts]
         if setting.training and trained == "together":
             total = sum(n * max(1.0, t) for n, t in above)
         else:
@@ -350,14 +346,16 @@ def _point(
 
 def _metered(call: Call, shape: tuple[int, ...], setting: Setting, trained: str) -> Measure:
     learns = setting.training and trained != "no" and call.trained
-    asked = (call.network, shape, call.part, learns, setting.optimiser if learns else None, setting.dtype)  # fmt: skip
-    return _meter(*asked)
+    optimiser = setting.optimiser if learns else None
+    return metered(call.network, shape, call.part, learns, optimiser, setting.dtype)
 
 
 @lru_cache(maxsize=4096)
-def _meter(
-    network: str, shape: tuple[int, ...], part: str, training: bool, optimiser: str | None, dtype: str
+def metered(
+    network: str, shape: tuple[int, ...], part: str = "forward", training: bool = False,
+    optimiser: str | None = None, dtype: str = "float32",
 ) -> Measure:  # fmt: skip
+    """What one call of a network costs, by the name of its weights or of `MODELS`; kept on disk."""
     from hrviz import nets
     from hrviz.cost.models import MODELS
 
@@ -430,9 +428,7 @@ class Study:
 
     def rows(self) -> list[dict[str, Any]]:
         """One a subject and side, for tables, JSON and CSV."""
-        return [
-            {"name": name} | p.summary() for name, row in self.points.items() for p in row if p
-        ]
+        return [{"name": name} | p.summary() for name, row in self.points.items() for p in row if p]
 
 
 def prepared(names: Sequence[str], sides: Sequence[int], setting: Setting) -> Study:
@@ -506,6 +502,9 @@ def largest(
 ) -> Fit:
     """The largest square image that a budget holds; `resolution` is the limit where memory does not grow.
 
+    The limit is a million pixels a side, or the largest image that the subject takes; `beyond` is None
+    there.
+
     Raises
     ------
     HrvizError
@@ -513,10 +512,22 @@ def largest(
     """
     subject = find(name).name
     step = step_of(subject, setting)
+    refused: set[int] = set()
 
     def takes(k: int) -> int:
         if check is not None:
             check()
-        return int(getattr(at(subject, k * step, setting), of))
+        try:
+            return int(getattr(at(subject, k * step, setting), of))
+        except HrvizError:
+            if not started:
+                raise
+            refused.add(k)  # such as more patches than a method cuts
+            return budget + 1
 
-    return search(takes, step, budget, smallest(takes))
+    started = False
+    first = smallest(takes)
+    started = True
+    found = search(takes, step, budget, first)
+    last = found.resolution // step
+    return replace(found, beyond=None) if last + 1 in refused else found

@@ -67,6 +67,9 @@ ARCHITECTURES = {
     "colon-ats": ("hrviz.nets.attention_sampling", "AttentionSampling"),
     "road-gain": ("hrviz.nets.gain", "GainNet"),
     "road-windows": ("hrviz.nets.gain", "WindowNet"),
+    "crowd-counter": ("hrviz.nets.sasnet", "CrowdCounter"),
+    "crowd-counter-half": ("hrviz.nets.sasnet", "CrowdCounter"),
+    "crowd-counter-quarter": ("hrviz.nets.sasnet", "CrowdCounter"),
 }
 
 
@@ -151,12 +154,9 @@ def run(name: str, batch: torch.Tensor, part: str = "forward") -> torch.Tensor:
 @cache
 def predicted_memory(name: str, shape: tuple[int, ...], part: str = "forward") -> int:
     """Predicted peak bytes of one inference call of a trained network on a batch of this shape."""
-    from torch.utils._python_dispatch import _disable_current_modes
+    from hrviz.cost.study import metered
 
-    from hrviz.cost.memory import predict_inference
-
-    with _disable_current_modes():  # the FLOP counter must not see this second, imaginary pass
-        return predict_inference(_load(name)[0], shape, part)
+    return metered(name, shape, part).peak
 
 
 def save(name: str, net: nn.Module, facts: dict[str, Any]) -> None:
