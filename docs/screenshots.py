@@ -32,6 +32,7 @@ PICTURES = {
     "zoom_dark": f"methods?image={COLON}&method=zoom-in-network&theme=dark&region=whole",
     "compare_dark": f"compare?image={SLIDE}&theme=dark",
     "film_dark": f"?image={FILM}&theme=dark",
+    "memory_light": f"memory?image={SLIDE}&theme=light",
 }
 TRUTH = {"film_dark": ("Objects", "Answer")}  # pressed before the picture is taken
 

@@ -48,6 +48,7 @@ RECIPES = {
     "tissue-razn": "hrviz.training.tissue_razn",
     "road-gain": "hrviz.training.road_gain",
     "road-windows": "hrviz.training.road_windows",
+    "crowd-counter": "hrviz.training.crowd_counter",
 }
 
 
