@@ -68,6 +68,11 @@ class CostModel:
         p of operations ~ side**p for a large square image, all parameters fixed.
     memory_exponent : float
         p of memory ~ side**p likewise.
+    holds_from : int, px
+        Side from which both are right: beyond what bounds of views still let grow.
+    resized : str
+        Parameter that says the longer side of the output, of methods that resample the region to it; ''
+        for others. A study may let it follow the image.
     work : callable, optional
         Of the same: FLOPs of the method's own arithmetic (a solver, a warp), where it has no network or
         they are not negligible.
@@ -86,12 +91,13 @@ class CostModel:
     growth: str
     exponent: float = 0.0
     memory_exponent: float = 0.0
+    holds_from: int = 8192
+    resized: str = ""
     work: Callable[[Params, int, int], float] | None = None
     certainty: Certainty = "exact"
     beside: tuple[str, ...] = ()
     trained: Trained = "together"
     note: str = ""
-
 
 
 def stored(height: float, width: float, size: tuple[int, int], image: float = 0.0) -> float:

@@ -291,10 +291,10 @@ def of_region(
 def bound(method: Method, side: int, setting: Setting) -> dict[str, Any]:
     """A method's parameters at one side: defaults, what the setting changes, and `reduction`."""
     given = dict(setting.params.get(method.name, {}))
-    sized = next((p for p in method.params if p.name == "size"), None)
     out = method.bind(given)
-    if sized is not None and setting.reduction and "size" not in given:
-        out["size"] = max(1, round(side / setting.reduction))  # beyond the control's range too
+    sized = method.cost.resized if method.cost else ""
+    if sized in out and setting.reduction and sized not in given:
+        out[sized] = max(1, round(side / setting.reduction))  # beyond the control's range too
     return out
 
 
@@ -302,9 +302,9 @@ def _with(call: Call, network: str) -> Call:
     """Another network in place of a task's, at its stride."""
     if not (network and call.task):
         return call
-    n, c, h, w = call.shape
-    side = -(-max(h, w) // STRIDE) * STRIDE  # named networks take squares
-    return replace(call, network=network, shape=(n, c, side, side), part="forward")
+    n, _, h, w = call.shape
+    side = -(-max(h, w) // STRIDE) * STRIDE  # named networks take square RGB pictures
+    return replace(call, network=network, shape=(n, 3, side, side), part="forward")
 
 
 def _point(
@@ -321,11 +321,11 @@ def _point(
         learned[key] = max(learned.get(key, 0), part.measure.parameters)
     out: dict[str, int] = {}
     for of in MEMORY:
-        above = [(getattr(p.measure, of) - p.measure.split["weights"], p.call.times) for p in parts]
+        above = [getattr(p.measure, of) - p.measure.split["weights"] for p in parts]
+        total = float(max(above, default=0))
         if setting.training and trained == "together":
-            total = sum(n * max(1.0, t) for n, t in above)
-        else:
-            total = max((n for n, _ in above), default=0)
+            held = [n * max(1.0, p.call.times) for n, p in zip(above, parts, strict=True) if p.call.trained]  # fmt: skip
+            total = max(total, sum(held))
         out[of] = round(sum(weights.values()) + total)
     top = max(parts, key=lambda p: p.measure.peak, default=None)
     split = dict(top.measure.split) if top else {}

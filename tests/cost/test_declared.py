@@ -84,7 +84,7 @@ def test_the_exponents_said_are_those_of_the_numbers(name):
     """The growth that a formula promises, against a line through the largest sides, within 0.15."""
     model = METHODS[name].cost
     assert model is not None
-    sides = (8192, 16384, 32768)
+    sides = tuple(model.holds_from * k for k in (1, 2, 4))
     fixed = study.Setting(reduction=0)
     found = study.grow([name], sides, fixed)
     assert not found.problems, found.problems

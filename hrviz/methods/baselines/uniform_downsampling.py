@@ -55,7 +55,7 @@ def _pixels(params: Params, height: int, width: int) -> float:
 
 
 COST = CostModel(
-    _calls, _pixels,
+    _calls, _pixels, resized="size",
     growth=r"O(hw) \text{ for a fixed output } h \times w,\; O(HW/r^2) \text{ at a fixed reduction } r",
     note="Reads the stored level just finer than the output: at most four times its pixels.",
 )  # fmt: skip

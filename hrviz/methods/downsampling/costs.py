@@ -126,7 +126,7 @@ def model(
 
     return CostModel(
         calls, pixels, growth + OUTPUT, work=work, certainty="expected", beside=beside,
-        trained=trained, note=note,
+        trained=trained, note=note, resized="size",
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from hrviz.context import current
+from hrviz.cost.operations import METER
 
 T = TypeVar("T")
 
@@ -19,8 +20,12 @@ def aside(work: Callable[[], T]) -> T:
 
     context = current()
     counts, networks = dict(context.counts), dict(context.networks)
-    with _disable_current_modes():
-        out = work()
+    token = METER.set(None)
+    try:
+        with _disable_current_modes():
+            out = work()
+    finally:
+        METER.reset(token)
     context.counts.clear()
     context.counts.update(counts)
     context.networks.clear()

@@ -128,15 +128,20 @@ class Attended:
         return HeatMap(v.astype(np.float64), box, label=label, low=0, source=self.source)
 
 
-def view_size(view: ImageView, scale: float) -> tuple[int, int]:
-    """Height and width of the small view, bounded however large the region is."""
-    scale = min(scale, MOST_VIEW / max(view.height, view.width))
-    return max(1, round(view.height * scale)), max(1, round(view.width * scale))
+def size_of(height: float, width: float, scale: float) -> tuple[int, int]:
+    """Height and width of the small view of a region, bounded however large that is."""
+    scale = min(scale, MOST_VIEW / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def positions(size: tuple[int, int]) -> tuple[int, int]:
     """Rows and columns of attention over a view: one a `STEP`, the last may be narrower."""
     return -(-size[0] // STEP), -(-size[1] // STEP)
+
+
+def knows(network: str, scale: float) -> bool:
+    """Whether a network's attention was trained at a scale of the view."""
+    return bool(abs(scale - nets.card(network)["config"].get("scale", 0.25)) < 1e-6)
 
 
 def scores_of(
@@ -157,7 +162,7 @@ def scores_of(
     """
     h, w = seen.shape[:2]
     known = ask.network is not None and saliency == "trained"
-    if known and abs(scale - ask.card["config"].get("scale", 0.25)) < 1e-6:
+    if known and knows(str(ask.network), scale):
         import torch
 
         current().add("network_pixels", h * w)
@@ -191,17 +196,17 @@ def attend(
     """Attention from logits, and where the patches lie."""
     p = draws.normalised(logits, temperature)
     p = p * (1 - SMOOTH) + SMOOTH / p.size
-    side = patch or default_patch(view, logits.shape, ask)
+    side = patch or default_patch(view.height, view.width, logits.shape, ask.network)
     size = (seen.shape[0], seen.shape[1])
     at = origins((logits.shape[0], logits.shape[1]), size, (view.height, view.width), side)
     return Attended(p / p.sum(), at.reshape(-1, 2), side, source, remark)
 
 
-def default_patch(view: ImageView, shape: tuple[int, ...], ask: Asked) -> int:
+def default_patch(height: float, width: float, shape: tuple[int, ...], network: str | None) -> int:
     """What the network was trained on; without one, what three positions cover, within bounds."""
-    if ask.network is not None:
-        return int(ask.card["config"]["patch"])
-    own = 3 * min(view.height / shape[0], view.width / shape[1])
+    if network is not None:
+        return int(nets.card(network)["config"]["patch"])
+    own = 3 * min(height / shape[0], width / shape[1])
     return int(np.clip(round(own / 8) * 8, LEAST_PATCH, MOST_PATCH))
 
 

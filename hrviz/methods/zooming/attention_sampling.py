@@ -38,11 +38,13 @@ import numpy as np
 
 from hrviz import nets
 from hrviz.context import current
+from hrviz.cost.declared import Call, CostModel, Params
 from hrviz.image import ImageView
 from hrviz.method import Control, Seed, Temperature, method
 from hrviz.methods.zooming import attended as shared
 from hrviz.methods.zooming import draws
 from hrviz.methods.zooming.attended import AttentionSource, PatchSide, SearchTask, ViewScale
+from hrviz.methods.zooming.costs import Attending
 from hrviz.methods.zooming.growing import Growing
 from hrviz.methods.zooming.patches import box_of, cut_out
 from hrviz.methods.zooming.redraws import Redraws, redraw
@@ -61,6 +63,34 @@ Replacement = Annotated[
 ]  # fmt: skip
 
 
+def _drawn(params: Params, positions: int) -> int:
+    return int(params["samples"]) if params["replacement"] else min(params["samples"], positions)
+
+
+def _calls(params: Params, height: int, width: int) -> list[Call]:
+    look = Attending.of(params, height, width, "ats")
+    if look.network is None:
+        return []
+    patches = (_drawn(params, look.positions), 3, look.patch, look.patch)
+    return [
+        *look.calls, Call(look.network, patches, part="encode", task=True),
+        Call(look.network, (1, nets.card(look.network)["config"].get("width", 32)), part="classify"),
+    ]  # fmt: skip
+
+
+def _pixels(params: Params, height: int, width: int) -> float:
+    look = Attending.of(params, height, width, "ats")
+    return look.pixels + _drawn(params, look.positions) * look.patch_pixels
+
+
+COST = CostModel(
+    _calls, _pixels,
+    growth=r"O(s^2 HW + N h_2 w_2),\; s^2 HW \le 1024^2",
+    beside=("estimate",),
+    note="Patches are taken to lie inside the image, and with replacement to be all different.",
+)  # fmt: skip
+
+
 @method(
     family="zooming",
     section="III-B",
@@ -72,6 +102,7 @@ Replacement = Annotated[
     avoid_when="Everything counts, or nothing in a thumbnail tells the parts that decide.",
     network=lambda params: params["task"] != "none",
     example=shared.EXAMPLE,
+    cost=COST,
 )
 def attention_sampling(
     view: ImageView,
@@ -133,7 +164,7 @@ def attention_sampling(
     """
     ask = shared.asked(view, task, "ats")
     growing = Growing(view, "times even attention")
-    seen = growing.look(view.box, shared.view_size(view, scale))
+    seen = growing.look(view.box, shared.size_of(view.height, view.width, scale))
     coarse = view.height / seen.shape[0]
     yield Step("view", Picture(seen, view.box), f"All that the attention sees: {seen.shape[1]} x {seen.shape[0]} px.")  # fmt: skip
     logits, source, remark = shared.scores_of(view, seen, saliency, ask, scale, "look")
@@ -167,15 +198,17 @@ def attention_sampling(
             told = f"{place + 1} patches of {att.patch} px, {share:.2%} of the region at full resolution."
             yield Step("tree", growing.tree(), told, (place + 1) / len(counts))
 
+    drawn = np.stack([cuts[k] for k in counts])
+    where = {k: j for j, k in enumerate(counts)}
+    at = np.array([where[int(k)] for k in order])
+    # before the next step, which compares: this is the method's own work
+    features = _features(ask.network, drawn)[at] if ask.network else np.zeros((len(at), 0))
     weights = weights_of(att.flat, order, replacement)
     ranked = sorted(weights, key=lambda k: -weights[k])
     labels = [f"{weights[k]:.2f}{f' x{counts[k]}' if counts[k] > 1 else ''}" for k in ranked]
     strip = sheet([cuts[k] for k in ranked], [weights[k] for k in ranked], labels=labels)
     yield Step("patches", strip, "What is read at full resolution; bars are weights in the estimate.")  # fmt: skip
 
-    drawn = np.stack([cuts[k] for k in counts])
-    where = {k: j for j, k in enumerate(counts)}
-    at = np.array([where[int(k)] for k in order])
     if ask.network is None:
         values = _brightness(drawn)[at]
         yield redraw(
@@ -183,7 +216,6 @@ def attention_sampling(
             seed=seed, quantity="mean brightness",
         )  # fmt: skip
         return
-    features = _features(ask.network, drawn)[at]
     pooled = draws.estimate(att.flat, order, features, replacement)
     step, best = shared.answer(view, ask, _decided(ask.network, pooled), ask.remark)
     evaluate, quantity = _logit(ask, best)

@@ -29,11 +29,13 @@ import numpy as np
 
 from hrviz import nets
 from hrviz.context import current
+from hrviz.cost.declared import Call, CostModel, Params, stored
 from hrviz.geometry import Box
 from hrviz.image import ImageView
 from hrviz.method import Control, method
 from hrviz.methods.zooming import attended as shared
 from hrviz.methods.zooming.attended import SearchTask
+from hrviz.methods.zooming.costs import searching
 from hrviz.methods.zooming.growing import Growing
 from hrviz.methods.zooming.sheets import sheet
 from hrviz.results import Curve, HeatMap, Picture, Step
@@ -55,6 +57,29 @@ STRIDE = 8  # px between parts
 SHOWN = 48  # px of a part on the contact sheet
 
 
+def _seen(height: float, width: float, field: int) -> tuple[int, int]:
+    """Size of what the network sees."""
+    scale = min(SCALE, MOST / max(height, width))
+    return max(field, round(height * scale)), max(field, round(width * scale))
+
+
+def _calls(params: Params, height: int, width: int) -> list[Call]:
+    field = params["field"]
+    network, size = searching(params, f"bagnet-{field}"), _seen(height, width, field)
+    return [Call(network, (1, 3, *size), part="evidence")] if network else []
+
+
+def _pixels(params: Params, height: int, width: int) -> float:
+    return stored(height, width, _seen(height, width, params["field"]))
+
+
+COST = CostModel(
+    _calls, _pixels,
+    growth=r"O(s^2 HW),\; s^2 HW \le 1024^2",
+    note="The whole region at half resolution, or at 1,024 px where that is less.",
+)  # fmt: skip
+
+
 @method(
     family="zooming",
     section="III-B",
@@ -64,6 +89,7 @@ SHOWN = 48  # px of a part on the contact sheet
     avoid_when="Parts decide only together, or the image is too large to be looked at everywhere.",
     network=lambda params: params["task"] != "none",
     example=shared.EXAMPLE,
+    cost=COST,
 )
 def bagnet(
     view: ImageView, *, field: Field = 33, parts: Shown = 12, task: SearchTask = "automatic"
@@ -104,12 +130,11 @@ def bagnet(
     True
     """
     ask = shared.asked(view, task, f"bagnet-{field}")
-    scale = min(SCALE, MOST / max(view.height, view.width))
-    size = tuple(max(field, round(n * scale)) for n in (view.height, view.width))
+    size = _seen(view.height, view.width, field)
     growing = Growing(view, "evidence", exhaustive_pixels=view.box.area)
-    seen = growing.look(view.box, (size[0], size[1]))
+    seen = growing.look(view.box, size)
     asked_px = growing.pending()
-    coarse = SCALE / scale
+    coarse = SCALE * max(view.height, view.width) / MOST
     remark = f"read {coarse:.0f} times coarser than trained" if coarse > 1.5 else ask.remark
     yield Step("picture", Picture(seen, view.box), f"{size[1]} x {size[0]} px{f', {remark}' if remark else ''}.")  # fmt: skip
 

@@ -35,13 +35,26 @@ the best reward at once, which is what Q-learning comes to with gamma = 0, and n
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
+from hrviz import nets
+from hrviz.cost.declared import Call, CostModel, Params, stored
 from hrviz.errors import HrvizError
+from hrviz.geometry import Box
 from hrviz.image import ImageView
 from hrviz.method import Control, method
 from hrviz.methods import task as tasks
 from hrviz.methods.detection import DETECTORS
+from hrviz.methods.detection import calls as detecting
+from hrviz.methods.downsampling.sources import THUMBNAIL
 from hrviz.methods.zooming import gain_sources as sources
-from hrviz.methods.zooming.dynamic_zoom_run import SIDES, TASK, ZoomIn
+from hrviz.methods.zooming.costs import aim as aim_of
+from hrviz.methods.zooming.dynamic_zoom_run import (
+    RIM,
+    SIDES,
+    TASK,
+    WINDOW_NETWORK,
+    ZoomIn,
+    scales_of,
+)
 from hrviz.results import Boxes, HeatMap, Picture, Step
 
 GainSource = Annotated[
@@ -92,6 +105,50 @@ DetectionTask = Annotated[
 ]  # fmt: skip
 
 
+def _window(params: Params, height: int, width: int) -> tuple[Box, tuple[int, int]]:
+    """The largest window that may be read, with its rim, and its size as the detector sees it."""
+    finest = scales_of(height, width, params["coarse"], params["detail"]).finest
+    cells = max(SIDES.values()) if params["windows"] == "all" else SIDES[params["windows"]]
+    h, w = (
+        min(n, min(cells, own) * n / own + 2 * RIM * finest)
+        for n, own in zip((height, width), sources.cells_of(height, width), strict=True)
+    )
+    return Box(0, 0, h, w), (max(1, round(h / finest)), max(1, round(w / finest)))
+
+
+def _calls(params: Params, height: int, width: int) -> list[Call]:
+    if aim_of(params, TASK) == "none":
+        return []
+    steps = params["steps"]
+    first = scales_of(height, width, params["coarse"], params["detail"]).size
+    out = detecting(TASK, first)
+    if params["saliency"] == "trained":
+        features = nets.card(sources.GAIN_NETWORK)["config"]["features"]
+        out.append(Call(sources.GAIN_NETWORK, (sources.TOP, features)))
+    if params["policy"] == "trained":
+        cells = sources.cells_of(height, width)
+        out.append(Call(WINDOW_NETWORK, (1, 3, *cells), steps + 1.0))
+    return out + detecting(TASK, _window(params, height, width)[1], float(steps))
+
+
+def _pixels(params: Params, height: int, width: int) -> float:
+    first = scales_of(height, width, params["coarse"], params["detail"]).size
+    box, size = _window(params, height, width)
+    windows = params["steps"] * stored(box.height, box.width, size, max(height, width))
+    networks = aim_of(params, TASK) != "none"
+    if params["saliency"] == "edges" or (params["saliency"] == "trained" and not networks):
+        windows += stored(height, width, scales_of(height, width, THUMBNAIL, 1).size)
+    return stored(height, width, first) + windows
+
+
+COST = CostModel(
+    _calls, _pixels,
+    growth=r"O(h w + T\, (\tfrac{3}{8}\, d\, h)^2) \text{ for } T \text{ windows at } d \text{ times the detail of the first look}",
+    certainty="most", trained="apart",
+    note="All windows that are allowed are looked at, each of the largest size.",
+)  # fmt: skip
+
+
 @method(
     family="zooming",
     section="III-B",
@@ -104,6 +161,7 @@ DetectionTask = Annotated[
     avoid_when="The coarse look does not show them at all, or they are everywhere.",
     network=lambda params: params["task"] != "none",
     example="scene:road?ratio=0.001&clutter=10",
+    cost=COST,
 )
 def dynamic_zoom_in(
     view: ImageView,

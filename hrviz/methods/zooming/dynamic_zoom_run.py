@@ -31,6 +31,23 @@ RIM = 16  # pixels read around a window, so that what it cuts is seen whole
 AFFORDABLE = 8_000_000  # pixels that are looked at everywhere, by an oracle or to compare
 
 
+class Scales(NamedTuple):
+    """Size of the first look, and level-0 pixels per pixel of it and of a closer look."""
+
+    size: tuple[int, int]
+    downsample: float
+    finest: float
+
+
+def scales_of(height: float, width: float, coarse: int, detail: int) -> Scales:
+    """For a region, as `ZoomIn` has them."""
+    longer = max(height, width)
+    scale = min(coarse, max(1, round(longer))) / longer
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    downsample = max(1.0, longer / max(size))
+    return Scales(size, downsample, max(1.0, downsample / detail))
+
+
 class Chosen(NamedTuple):
     """A window that was looked at: cells, region, and the gains that were expected in it."""
 
@@ -90,10 +107,8 @@ class ZoomIn:
 
     def __post_init__(self) -> None:
         self.learned = self.learned and self.network
-        longer = max(self.view.height, self.view.width)
-        self.size = self.view.fit(min(self.coarse, max(1, round(longer))))
-        self.downsample = max(1.0, longer / max(self.size))
-        self.finest = max(1.0, self.downsample / self.detail)
+        scales = scales_of(self.view.height, self.view.width, self.coarse, self.detail)
+        self.size, self.downsample, self.finest = scales
         stored = max(d for d in self.view.image.downsamples if d <= self.finest)
         self.growing = Growing(
             self.view, "Q value" if self.learned else "reward", "", self.view.box.area / stored**2,

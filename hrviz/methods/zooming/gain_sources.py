@@ -40,9 +40,15 @@ class Proposals(NamedTuple):
     features: np.ndarray
 
 
+def cells_of(height: float, width: float) -> tuple[int, int]:
+    """Shape of the AG map of a region."""
+    scale = CELLS / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 def cells(view: ImageView) -> tuple[int, int]:
     """Shape of the AG map of a view."""
-    return view.fit(CELLS)
+    return cells_of(view.height, view.width)
 
 
 def propose(pixels: np.ndarray, box: Box) -> Proposals:

@@ -44,11 +44,16 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from hrviz.cost.declared import Call, CostModel, Params, stored
+from hrviz.geometry import Box
 from hrviz.image import ImageView
 from hrviz.method import Control, method
 from hrviz.methods import task as tasks
+from hrviz.methods.detection import calls as detecting
 from hrviz.methods.detection import score
 from hrviz.methods.zooming import gigadet_steps as steps
+from hrviz.methods.zooming import patch_counts as counting
+from hrviz.methods.zooming.costs import aim as aim_of
 from hrviz.methods.zooming.gigadet_steps import ASKED
 from hrviz.methods.zooming.growing import Growing
 from hrviz.methods.zooming.patch_counts import Counts, fallback, patch_counts
@@ -102,6 +107,44 @@ CrowdTask = Annotated[
 TILED = 320.0  # px of the tiles that looking everywhere would take
 
 
+def _planned(params: Params, height: int, width: int) -> tuple[Candidates, int]:
+    """Candidates, and how many of them are looked at, at most."""
+    scales = tuple(int(k) for k in params["scales"].split(","))
+    candidates = Candidates(thumbnail_size(height, width), scales)
+    return candidates, min(params["patches"], int(candidates.inside.sum()))
+
+
+def _calls(params: Params, height: int, width: int) -> list[Call]:
+    candidates, most = _planned(params, height, width)
+    if aim_of(params, "person detection") == "none":
+        return []
+    out = []
+    if params["saliency"] == "trained" and min(candidates.cells) > 0:
+        out.append(Call(counting.NETWORK, (1, 3, *candidates.size)))
+    side = params["size"]
+    return [*out, *detecting("person detection", (side, side), float(most))] if most else out
+
+
+def _pixels(params: Params, height: int, width: int) -> float:
+    """The thumbnail, and patches of the size that asks for most."""
+    candidates, most = _planned(params, height, width)
+    each = 0.0
+    for scale in candidates.scales:
+        h, w = (scale * STRIDE * n / own for n, own in zip((height, width), candidates.size, strict=True))  # fmt: skip
+        box = Box(0, 0, min(h, height), min(w, width))
+        shown = steps.crop_size(box, params["size"])
+        each = max(each, stored(box.height, box.width, shown, max(height, width)))
+    return stored(height, width, candidates.size) + most * each
+
+
+COST = CostModel(
+    _calls, _pixels,
+    growth=r"O(600 \cdot 1000 + K \cdot 320^2)",
+    certainty="most", trained="apart",
+    note="K patches are taken, and of the size for which most pixels are read.",
+)  # fmt: skip
+
+
 @method(
     family="zooming",
     section="III-B",
@@ -114,6 +157,7 @@ TILED = 320.0  # px of the tiles that looking everywhere would take
     avoid_when="Objects are spread evenly or alone matter: what lies outside the K patches is never seen.",
     network=lambda params: params["task"] != "none",
     example="scene:crowd?size=26753x15052&people=2000",
+    cost=COST,
 )
 def gigadet(
     view: ImageView,

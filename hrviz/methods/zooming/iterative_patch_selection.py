@@ -26,17 +26,20 @@ contrast. A region with more than `most` patches is read coarser, so that no mor
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
 
 from hrviz.context import current
+from hrviz.cost.declared import Call, CostModel, Params, stored
 from hrviz.image import ImageView
 from hrviz.method import Control, Seed, method
 from hrviz.methods.zooming import attended as shared
 from hrviz.methods.zooming.attended import AttentionSource, PatchSide, SearchTask
+from hrviz.methods.zooming.costs import batched, searching
 from hrviz.methods.zooming.growing import Growing
-from hrviz.methods.zooming.memory_loop import Loop, Scorer, grid_of, orders, raster
+from hrviz.methods.zooming.memory_loop import AT_ONCE, Grid, Loop, Scorer, grid_of, orders, raster
 from hrviz.methods.zooming.sheets import sheet
 from hrviz.results import Curve, HeatMap, Prediction, Step
 
@@ -70,6 +73,41 @@ Shuffles = Annotated[
 ]  # fmt: skip
 
 
+def _grid(params: Params, height: int, width: int) -> tuple[str | None, Grid]:
+    network = searching(params, "ips")
+    return network, grid_of(height, width, params["patch"], params["most"], network)
+
+
+def _calls(params: Params, height: int, width: int) -> list[Call]:
+    network, grid = _grid(params, height, width)
+    if network is None:
+        return []
+    patch, n = (3, grid.pixels, grid.pixels), len(grid.origins)
+    m = min(params["memory"], n)
+    out = []
+    if params["saliency"] == "trained":
+        steps, rest = divmod(n - m, params["chunk"])
+        for group, times in ((m, 1), (params["chunk"], steps), (rest, 1)):
+            found = batched(network, group, AT_ONCE, patch, "attend", trained=False)
+            out += [replace(call, times=call.times * times) for call in found if times]
+    return [*out, Call(network, (m, *patch), task=True)]
+
+
+def _pixels(params: Params, height: int, width: int) -> float:
+    _, grid = _grid(params, height, width)
+    side = min(grid.side, height), min(grid.side, width)
+    size = max(1, round(side[0] * grid.pixels / grid.side)), max(1, round(side[1] * grid.pixels / grid.side))  # fmt: skip
+    return len(grid.origins) * stored(*side, size, max(height, width))
+
+
+COST = CostModel(
+    _calls, _pixels,
+    growth=r"O((N + M)\, p^2),\; N \approx HW / p^2 \le N_{\max};\; \text{memory } O((M + I)\, p^2)",
+    trained="apart",
+    note="The loop runs without gradients: a training step holds the M patches that are left.",
+)  # fmt: skip
+
+
 @method(
     family="zooming",
     section="III-B",
@@ -81,6 +119,7 @@ Shuffles = Annotated[
     avoid_when="Reading every pixel costs too much, or more than M parts count.",
     network=lambda params: params["task"] != "none",
     example=shared.EXAMPLE,
+    cost=COST,
 )
 def iterative_patch_selection(
     view: ImageView,
@@ -146,7 +185,7 @@ def iterative_patch_selection(
     (1.0, 1.0)
     """
     ask = shared.asked(view, task, "ips")
-    grid = grid_of(view, patch, most, ask)
+    grid = grid_of(view.height, view.width, patch, most, ask.network)
     scorer = Scorer.of(view, saliency, ask, heads)
     n, m = len(grid.origins), min(memory, len(grid.origins))
     sequence = np.arange(n)

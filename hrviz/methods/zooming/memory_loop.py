@@ -54,16 +54,16 @@ def starts(length: float, side: float, step: float) -> np.ndarray:
     return np.minimum(np.arange(count) * float(step), max(0.0, np.floor(length - side)))
 
 
-def grid_of(view: ImageView, patch: int, most: int, ask: Asked) -> Grid:
-    """The patches of a view: at full resolution, or as much coarser as `most` asks for."""
+def grid_of(height: float, width: float, patch: int, most: int, network: str | None) -> Grid:
+    """The patches of a region: at full resolution, or as much coarser as `most` asks for."""
     pixels, share = patch or STAND_IN, 1.0
-    if ask.network is not None:
-        config = ask.card["config"]
+    if network is not None:
+        config = nets.card(network)["config"]
         pixels, share = patch or config["patch"], config["step"] / config["patch"]
     factor = 1
     while True:
         side = pixels * factor
-        y, x = (starts(n, side, max(1.0, side * share)) for n in (view.height, view.width))
+        y, x = (starts(n, side, max(1.0, side * share)) for n in (height, width))
         if len(y) * len(x) <= most:
             break
         factor += 1 if factor < 8 else factor // 4

@@ -42,11 +42,14 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from hrviz import nets
+from hrviz.cost.declared import Call, CostModel, Params, stored
 from hrviz.image import ImageView
 from hrviz.method import Control, Seed, method
 from hrviz.methods import task as tasks
 from hrviz.methods.zooming import overview
 from hrviz.methods.zooming import patch_policy as policies
+from hrviz.methods.zooming.costs import aim, batched
 from hrviz.methods.zooming.growing import Growing
 from hrviz.methods.zooming.patch_policy import DIGITS, HIGH, LOW, Found, Judge, Patches
 from hrviz.nets.patch_reward import FULL, GRID, MEAN, SMALL, bounded, reward
@@ -98,6 +101,41 @@ DigitTask = Annotated[
 ]  # fmt: skip
 
 
+def _calls(params: Params, height: int, width: int) -> list[Call]:
+    if aim(params, TASK) == "none":
+        return []
+    count = params["grid"] ** 2
+    full, small = (3, FULL, FULL), (1, 3, SMALL, SMALL)
+    out = [Call(LOW, small, task=True)] if params["two_stream"] else []
+    if params["saliency"] == "trained" and params["grid"] == GRID:
+        out.append(Call(policies.POLICY, small))
+    if params["saliency"] in SEARCHES:
+        # each patch dropped, or kept, alone; most boards can be read by one patch
+        out += batched(HIGH, count, policies.BATCH, full, task=True)
+    # a greedy search then drops one after another, an exhaustive one also tries none
+    single = {"greedy search": count + 1, "exhaustive search": 1}.get(params["saliency"], 0)
+    return [*out, Call(HIGH, (1, *full), single + 1.0, task=True)]
+
+
+def _pixels(params: Params, height: int, width: int) -> float:
+    """The thumbnail, and as large a share of the patches as the policy keeps on held-out boards."""
+    share = nets.card(policies.POLICY)["held_out"]["patches_kept_of_16"] / 16
+    if params["decision"] == "sample":
+        share = bounded(share, params["alpha"])
+    if params["saliency"] in SEARCHES:
+        share = 1 / params["grid"] ** 2
+    whole = stored(height, width, (FULL, FULL))
+    return stored(height, width, (SMALL, SMALL)) + share * whole
+
+
+COST = CostModel(
+    _calls, _pixels,
+    growth=r"O(h_l w_l + h w) \text{ operations},\; O(h_l w_l + \tfrac{k}{P}\, h w) \text{ pixels}",
+    certainty="expected",
+    note="As many patches are kept as on held-out boards; what is dropped saves pixels, but no operations.",
+)  # fmt: skip
+
+
 @method(
     family="zooming",
     section="III-B",
@@ -111,6 +149,7 @@ DigitTask = Annotated[
     avoid_when="Computing is what costs: the classifier still runs on the whole picture.",
     network=lambda params: params["task"] != "none",
     example="scene:digits?size=1792x1792&digits=1&smallest=192&largest=0.15&clutter=0.4&seed=3000006",
+    cost=COST,
 )
 def patch_drop(
     view: ImageView,

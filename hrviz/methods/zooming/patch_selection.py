@@ -34,10 +34,12 @@ import numpy as np
 
 from hrviz import nets
 from hrviz.context import current
+from hrviz.cost.declared import Call, CostModel, Params
 from hrviz.image import ImageView
 from hrviz.method import Control, Seed, method
 from hrviz.methods.zooming import attended as shared
 from hrviz.methods.zooming.attended import AttentionSource, PatchSide, SearchTask, ViewScale
+from hrviz.methods.zooming.costs import Attending
 from hrviz.methods.zooming.growing import Growing
 from hrviz.methods.zooming.patches import box_of, cut_out
 from hrviz.methods.zooming.perturbed_choice import Choice, hard, normalised
@@ -69,6 +71,27 @@ MOST_BLENDED = 64  # positions whose patches are read to show the blends
 MOST_NOISE = 2**23  # numbers
 
 
+def _calls(params: Params, height: int, width: int) -> list[Call]:
+    look = Attending.of(params, height, width, "patch-selection")
+    if look.network is None:
+        return []
+    patches = (min(params["best"], look.positions), 3, look.patch, look.patch)
+    return [*look.calls, Call(look.network, patches, task=True)]
+
+
+def _pixels(params: Params, height: int, width: int) -> float:
+    look = Attending.of(params, height, width, "patch-selection")
+    return look.pixels + min(params["best"], look.positions) * look.patch_pixels
+
+
+COST = CostModel(
+    _calls, _pixels,
+    growth=r"O(s^2 HW + k p^2),\; s^2 HW \le 1024^2",
+    beside=("blends",),
+    note="Patches are taken to lie inside the image; the blends that training reads are not counted.",
+)  # fmt: skip
+
+
 @method(
     family="zooming",
     section="III-B",
@@ -80,6 +103,7 @@ MOST_NOISE = 2**23  # numbers
     avoid_when="More parts count than k, or many neighbours score alike and crowd out the rest.",
     network=lambda params: params["task"] != "none",
     example=shared.EXAMPLE,
+    cost=COST,
 )
 def patch_selection(
     view: ImageView,
@@ -144,7 +168,7 @@ def patch_selection(
     """
     ask = shared.asked(view, task, "patch-selection")
     growing = Growing(view, "score")
-    seen = growing.look(view.box, shared.view_size(view, scale))
+    seen = growing.look(view.box, shared.size_of(view.height, view.width, scale))
     yield Step("view", Picture(seen, view.box), f"All that the scorer sees: {seen.shape[1]} x {seen.shape[0]} px.")  # fmt: skip
     logits, source, remark = shared.scores_of(view, seen, saliency, ask, scale, "look")
     if source != ask.badge:  # a stand-in's energies, not their logarithm, are its scores

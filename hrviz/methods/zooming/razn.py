@@ -33,19 +33,24 @@ and averaged. What decides can also be the scene's truth (zoom where a window is
 the segmenter's own answer, or edge energy; each is named in the tree.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from hrviz import nets
+from hrviz.cost.declared import Call, CostModel, Params
 from hrviz.errors import HrvizError
 from hrviz.image import ImageView
 from hrviz.method import Control, method
 from hrviz.methods import task as tasks
 from hrviz.methods.zooming.aside import aside
-from hrviz.methods.zooming.razn_run import BADGE, SOURCES, Run
-from hrviz.methods.zooming.razn_windows import Ladder
+from hrviz.methods.zooming.costs import aim as aim_of
+from hrviz.methods.zooming.costs import batched, level
+from hrviz.methods.zooming.razn_run import BADGE, BATCH, SOURCES, Run
+from hrviz.methods.zooming.razn_windows import ZOOMS, Ladder, policy, segmenter
 from hrviz.results import Prediction, Step
 
 Decides = Annotated[
@@ -97,6 +102,56 @@ RaznTask = Annotated[
 TASK = "tumour segmentation"
 MOST_ROOTS = 20_000
 COMPARED = 600  # windows of the finest level up to which comparing is affordable
+USUAL = 0.25  # of windows are zoomed into, where no policy is trained
+
+
+def _windows(params: Params, height: int, width: int) -> tuple[Ladder, list[float], list[float]]:
+    """Windows looked at, and those of them zoomed into, by level: as often as on held-out windows."""
+    ladder = Ladder(params["window"], params["ratio"], params["zooms"], params["finest"])
+    seen, zoomed = [float(ladder.windows(height, width, 0))], []
+    for k in range(ladder.zooms):
+        at = ladder.downsample(k), ladder.ratio
+        share = nets.card(policy(*at))["held_out"]["zoomed"] if at in ZOOMS else USUAL
+        zoomed.append(share * seen[k])
+        seen.append(min(zoomed[k] * ladder.ratio**2, float(ladder.windows(height, width, k + 1))))
+    kept = min(1.0, params["limit"] / max(1e-9, sum(seen[1:])))
+    return ladder, [seen[0], *(kept * n for n in seen[1:])], [kept * n for n in zoomed] + [0.0]
+
+
+def _calls(params: Params, height: int, width: int) -> list[Call]:
+    if aim_of(params, TASK) == "none":
+        return []
+    ladder, seen, zoomed = _windows(params, height, width)
+    shape = (4, ladder.window, ladder.window)
+    out = []
+    for k, (n, gone) in enumerate(zip(seen, zoomed, strict=True)):
+        d, inner = ladder.downsample(k), k < ladder.zooms
+        if inner and params["saliency"] == "trained":
+            out += batched(policy(d, ladder.ratio), n, BATCH, shape)
+        # of a batch only the windows that end here are segmented: all of them at most, for entropy always
+        left = n if inner and params["saliency"] == "entropy" else n - gone
+        most = min(BATCH, math.ceil(n))
+        if left > 1e-9:
+            out.append(Call(segmenter(d), (most, *shape), left / most, task=True))
+    return out
+
+
+def _pixels(params: Params, height: int, width: int) -> float:
+    """Each level's windows as a share of those that cover the region."""
+    ladder, seen, _ = _windows(params, height, width)
+    return sum(
+        n / ladder.windows(height, width, k) * level(height, width, ladder.downsample(k))
+        for k, n in enumerate(seen)
+    )
+
+
+COST = CostModel(
+    _calls, _pixels,
+    growth=r"O\bigl(HW\, [(1-p) \sum_{i<m} (p r^2)^i + (p r^2)^m]\bigr)",
+    exponent=2.0, certainty="expected", trained="apart",
+    note="Windows are zoomed into as often as on held-out ones; where the limit of opened windows is "
+    "reached, the rest ends at the coarsest level.",
+)  # fmt: skip
 
 
 @method(
@@ -110,6 +165,7 @@ COMPARED = 600  # windows of the finest level up to which comparing is affordabl
     avoid_when="Everything needs the finest level: then each window is looked at once too often.",
     network=lambda params: params["task"] != "none",
     example="scene:tissue?size=12288x12288&tumour=0.1",
+    cost=COST,
 )
 def razn(
     view: ImageView,

@@ -49,10 +49,14 @@ class Ladder:
         """Side of a window in level-0 pixels of the image."""
         return self.window * self.downsample(level)
 
+    def windows(self, height: float, width: float, level: int) -> int:
+        """Windows of a level that cover a region."""
+        span = self.span(level)
+        return int(np.ceil(height / span) * np.ceil(width / span))
+
     def count(self, view: ImageView, level: int) -> int:
         """Windows of a level that cover the view."""
-        span = self.span(level)
-        return int(np.ceil(view.height / span) * np.ceil(view.width / span))
+        return self.windows(view.height, view.width, level)
 
     def roots(self, view: ImageView) -> list[Box]:
         """Windows of the coarsest level, those nearest to the user's focus first."""
@@ -111,14 +115,24 @@ def run(name: str, windows: np.ndarray) -> np.ndarray:
     return np.asarray(nets.run(name, batch).sigmoid().numpy())
 
 
+def segmenter(downsample: int) -> str:
+    """Name of a level's segmenter."""
+    return f"tissue-razn-f{downsample}"
+
+
+def policy(downsample: int, ratio: int) -> str:
+    """Name of a level's policy."""
+    return f"tissue-razn-g{downsample}x{ratio}"
+
+
 def segment(windows: np.ndarray, downsample: int) -> np.ndarray:
     """Probability of tumour in windows of a level, (n, h/2, w/2)."""
-    return run(f"tissue-razn-f{downsample}", windows)[:, 0]
+    return run(segmenter(downsample), windows)[:, 0]
 
 
 def decide(windows: np.ndarray, downsample: int, ratio: int) -> np.ndarray:
     """The trained policy's p(zoom) of windows of a level, (n,)."""
-    return run(f"tissue-razn-g{downsample}x{ratio}", windows)
+    return run(policy(downsample, ratio), windows)
 
 
 def mixed(view: ImageView, box: Box, side: int) -> float:

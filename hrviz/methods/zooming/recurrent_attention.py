@@ -48,12 +48,15 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from hrviz import nets
+from hrviz.cost.declared import Call, CostModel, Params, stored
 from hrviz.image import ImageView
 from hrviz.method import Control, method
 from hrviz.methods import task as tasks
 from hrviz.methods.zooming import attention_path as path
 from hrviz.methods.zooming import overview, stand_ins
-from hrviz.methods.zooming.attention_path import NETWORK, SIDE, TASK
+from hrviz.methods.zooming.attention_path import NETWORK, PARTS, SIDE, TASK
+from hrviz.methods.zooming.costs import aim
 from hrviz.methods.zooming.growing import Growing
 from hrviz.methods.zooming.patch_policy import DIGITS
 from hrviz.methods.zooming.sheets import sheet
@@ -92,6 +95,36 @@ DigitTask = Annotated[
 ]  # fmt: skip
 
 
+def _calls(params: Params, height: int, width: int) -> list[Call]:
+    if aim(params, TASK) == "none":
+        return []
+    out = [Call(NETWORK, (1, 3, SIDE, SIDE), part=part) for part in PARTS[: params["scales"]]]
+    if params["answer"] == "fused" and params["scales"] == len(PARTS):
+        width = nets.card(NETWORK)["config"]["widths"][-1]
+        out.append(Call(NETWORK, (1, len(PARTS) * width), part="fuse"))
+    return out
+
+
+def _pixels(params: Params, height: int, width: int) -> float:
+    """Each scale's box from the level that suits it; the boxes as large as on held-out boards."""
+    known, least = nets.card(NETWORK)["held_out"], params["smallest"]
+    sides = [1.0]
+    for s in range(2, params["scales"] + 1):
+        before = known.get(f"side_of_box_{s - 1}", 1.0)
+        sides.append(sides[-1] * max(least, known[f"side_of_box_{s}"] / before))
+    return sum(
+        stored(side * height, side * width, (SIDE, SIDE), max(height, width)) for side in sides
+    )
+
+
+COST = CostModel(
+    _calls, _pixels,
+    growth=r"O(S\, h w) \text{ for } S \text{ looks of } h \times w \text{ px}",
+    certainty="expected",
+    note="Operations are exact; for the pixels, boxes are as large as on held-out boards.",
+)  # fmt: skip
+
+
 @method(
     family="zooming",
     section="III-B",
@@ -104,6 +137,7 @@ DigitTask = Annotated[
     avoid_when="Several places matter, or the first look cannot tell where to go: one box follows another.",
     network=lambda params: params["task"] != "none",
     example="scene:digits?size=1792x1792&digits=1&smallest=192&largest=0.15&clutter=0.4&seed=3000024",
+    cost=COST,
 )
 def recurrent_attention(
     view: ImageView,

@@ -31,16 +31,23 @@ where the paper pads by a fit of object size against position. With no history e
 worthless, so some even prior is added.
 """
 
+from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
 
+from hrviz.cost.declared import Call, CostModel, Params, stored
+from hrviz.geometry import Box
 from hrviz.image import ImageView
 from hrviz.method import Control, method
 from hrviz.methods import task as tasks
 from hrviz.methods.detection import SHOWN, score
+from hrviz.methods.detection import calls as detecting
 from hrviz.methods.zooming import remix_run
+from hrviz.methods.zooming.costs import aim as aim_of
+from hrviz.methods.zooming.remix_plan import SKIP, Leaf, Plans
 from hrviz.methods.zooming.remix_profile import EDGES, profile
 from hrviz.results import Curve, Prediction, Step
 
@@ -78,6 +85,55 @@ Follow = Annotated[
 ]  # fmt: skip
 
 
+@lru_cache(maxsize=64)
+def _even(height: int, width: int, splits: int, budget: int) -> tuple[Leaf, ...]:
+    """Blocks looked at by the plan for objects that are spread evenly."""
+    nobody = remix_run.Objects(np.zeros((0, 4)), 1, "")
+    region, known = Box(0.0, 0.0, float(height), float(width)), profile()
+    value = remix_run.worth(region, nobody, known, splits, 1.0)
+    leaves = Plans(value, remix_run.milliseconds(known), budget).best()[2]
+    return tuple(leaf for leaf in leaves if leaf.network != SKIP)
+
+
+def _framed(params: Params, height: int, width: int) -> Counter[tuple[str, Box, tuple[int, int]]]:
+    """Detector, region of the image and input of each block; those of one size together."""
+    known, region = profile(), Box(0.0, 0.0, float(height), float(width))
+    out: Counter[tuple[str, Box, tuple[int, int]]] = Counter()
+    for leaf in _even(height, width, params["splits"], round(params["budget"])):
+        seen, size = remix_run.framed(region, leaf, known)
+        out[known.detectors[leaf.network], Box(0, 0, seen.height, seen.width), size] += 1
+    return out
+
+
+def _calls(params: Params, height: int, width: int) -> list[Call]:
+    if aim_of(params, "person detection") == "none":
+        return []
+    return [
+        call for (network, _, size), times in _framed(params, height, width).items()
+        for call in detecting("person detection", size, float(times), network=network)
+    ]  # fmt: skip
+
+
+def _pixels(params: Params, height: int, width: int) -> float:
+    return sum(
+        times * stored(seen.height, seen.width, size, max(height, width))
+        for (_, seen, size), times in _framed(params, height, width).items()
+    )
+
+
+def _work(params: Params, height: int, width: int) -> float:
+    """The plan, at most: 4^D - 1 fronts of T latencies merged, an addition and a comparison a pair."""
+    return (4.0 ** params["splits"] - 1) * float(round(params["budget"]) + 1) ** 2
+
+
+COST = CostModel(
+    _calls, _pixels,
+    growth=r"O(T) \text{ at any size, planning } O(4^D T^2)",
+    work=_work, certainty="expected", beside=("history", "frames"), trained="apart",
+    note="The plan is that for objects spread evenly; the budget bounds it, whatever the image's size.",
+)  # fmt: skip
+
+
 @method(
     family="zooming",
     section="III-B",
@@ -88,6 +144,7 @@ Follow = Annotated[
     avoid_when="There is no history to plan from, or objects of all sizes are everywhere.",
     network=lambda params: params["task"] != "none" or params["history"] == "detections",
     example="scene:crowd?size=3840x2160&people=300&frames=250&seed=3000000#t=50",
+    cost=COST,
 )
 def remix(
     view: ImageView,

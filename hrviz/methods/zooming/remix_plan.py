@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hrviz.context import current
+from hrviz.cost.operations import count
 from hrviz.errors import HrvizError
 
 SKIP = -1
@@ -143,7 +144,9 @@ def _merge(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Best sum for every latency: max over s of a[t - s] + b[s], and the smallest s that gives it."""
     n = len(a)
     out, given = a + b[0], np.zeros(n, int)
-    for s in np.flatnonzero(np.r_[False, np.diff(b) > _EPSILON]):
+    shares = np.flatnonzero(np.r_[False, np.diff(b) > _EPSILON])
+    count("plan", 2.0 * float((n - shares).sum()))  # an addition and a comparison a pair
+    for s in shares:
         trial = a[: n - s] + b[s]
         better = trial > out[s:] + _EPSILON
         out[s:][better] = trial[better]

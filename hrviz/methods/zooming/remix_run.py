@@ -86,6 +86,53 @@ def history(view: ImageView, source: str, past: int, lag: int, known: Profile) -
     return Objects(np.concatenate(boxes), len(views), told)
 
 
+def worth(
+    region: Box, past: Objects, known: Profile, splits: int, prior: float
+) -> list[np.ndarray]:
+    """Value of each block and network, from the sizes and places of past objects."""
+    n, sides = 2**splits, past.sides
+    centres = (past.boxes[:, :2] + past.boxes[:, 2:]) / 2
+    extent = np.array([region.height, region.width])
+    cell = ((centres - [region.y0, region.x0]) / extent * n).astype(int)
+    inside = ((cell >= 0) & (cell < n)).all(1) & (sides > 0)
+    typical = (
+        np.quantile(sides[inside], np.linspace(0, 1, SIZES))
+        if inside.any()
+        else np.geomspace(8, 128, SIZES)
+    )
+    size = (
+        np.abs(np.log(sides[inside][:, None] / typical[None])).argmin(1)
+        if inside.any()
+        else np.zeros(0, int)
+    )
+    counts = np.zeros((n, n, SIZES))
+    np.add.at(counts, (cell[inside, 0], cell[inside, 1], size), 1 / past.frames)
+    accuracy = np.stack([known.at(typical, max(extent) / 2**k) for k in range(splits + 1)])
+    return values(counts, accuracy, splits, prior)
+
+
+def milliseconds(known: Profile) -> np.ndarray:
+    """Latencies that are planned with: whole ones, at least 1."""
+    return np.asarray(np.maximum(1, np.ceil(known.seconds * 1000)).astype(int))
+
+
+def block(region: Box, leaf: Leaf) -> Box:
+    """Level-0 box of a block of a region."""
+    n, b = 2**leaf.depth, region
+    return Box(
+        b.y0 + leaf.row * b.height / n, b.x0 + leaf.column * b.width / n,
+        b.y0 + (leaf.row + 1) * b.height / n, b.x0 + (leaf.column + 1) * b.width / n,
+    )  # fmt: skip
+
+
+def framed(region: Box, leaf: Leaf, known: Profile) -> tuple[Box, tuple[int, int]]:
+    """A block with its margin, and its size as its network receives it."""
+    box = block(region, leaf)
+    seen = box.grown(MARGIN * max(box.height, box.width)).intersect(region)
+    scale = int(known.sides[leaf.network]) / max(seen.height, seen.width)
+    return seen, (max(1, round(seen.height * scale)), max(1, round(seen.width * scale)))
+
+
 @dataclass
 class Film:
     """A frame with its plan, and what looking by it found.
@@ -112,43 +159,14 @@ class Film:
     shown: list[tuple[float, int, np.ndarray]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.milliseconds = np.maximum(1, np.ceil(self.profile.seconds * 1000)).astype(int)
-        self.worth = self._worth()
+        self.milliseconds = milliseconds(self.profile)
+        self.worth = worth(self.view.box, self.past, self.profile, self.splits, self.prior)
         self.plans = Plans(self.worth, self.milliseconds, self.budget)
         self.value, self.latency, self.leaves = self.plans.best()
 
-    def _worth(self) -> list[np.ndarray]:
-        """Value of each block and network, from the sizes and places of past objects."""
-        n, box = 2**self.splits, self.view.box
-        sides = self.past.sides
-        centres = (self.past.boxes[:, :2] + self.past.boxes[:, 2:]) / 2
-        extent = np.array([box.height, box.width])
-        cell = ((centres - [box.y0, box.x0]) / extent * n).astype(int)
-        inside = ((cell >= 0) & (cell < n)).all(1) & (sides > 0)
-        typical = (
-            np.quantile(sides[inside], np.linspace(0, 1, SIZES))
-            if inside.any()
-            else np.geomspace(8, 128, SIZES)
-        )
-        size = (
-            np.abs(np.log(sides[inside][:, None] / typical[None])).argmin(1)
-            if inside.any()
-            else np.zeros(0, int)
-        )
-        counts = np.zeros((n, n, SIZES))
-        np.add.at(counts, (cell[inside, 0], cell[inside, 1], size), 1 / self.past.frames)
-        accuracy = np.stack(
-            [self.profile.at(typical, max(extent) / 2**k) for k in range(self.splits + 1)]
-        )
-        return values(counts, accuracy, self.splits, self.prior)
-
     def box(self, leaf: Leaf) -> Box:
         """Level-0 box of a block."""
-        n, b = 2**leaf.depth, self.view.box
-        return Box(
-            b.y0 + leaf.row * b.height / n, b.x0 + leaf.column * b.width / n,
-            b.y0 + (leaf.row + 1) * b.height / n, b.x0 + (leaf.column + 1) * b.width / n,
-        )  # fmt: skip
+        return block(self.view.box, leaf)
 
     @property
     def blocks(self) -> int:
@@ -247,10 +265,7 @@ class Film:
 
     def _read(self, view: ImageView, leaf: Leaf) -> tuple[Box, np.ndarray]:
         """A block with its margin, and its pixels as the network receives them."""
-        box = self.box(leaf)
-        seen = box.grown(MARGIN * max(box.height, box.width)).intersect(view.box)
-        scale = int(self.profile.sides[leaf.network]) / max(seen.height, seen.width)
-        size = max(1, round(seen.height * scale)), max(1, round(seen.width * scale))
+        seen, size = framed(view.box, leaf, self.profile)
         return seen, view.read(size, seen)
 
     def _found(self, leaf: Leaf, seen: Box, pixels: np.ndarray) -> Found:

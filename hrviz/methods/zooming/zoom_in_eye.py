@@ -10,6 +10,7 @@ import numpy as np
 
 from hrviz import nets
 from hrviz.context import current
+from hrviz.geometry import Box
 from hrviz.image import ImageView
 from hrviz.method import Control
 from hrviz.methods import task as tasks
@@ -52,24 +53,24 @@ def network(aim: str, extractor: str) -> str:
 
 
 def plan(
-    view: ImageView, name: str, first: float, second: float, tile: int, subtile: int, mapping: str
+    region: Box, name: str, first: float, second: float, tile: int, subtile: int, mapping: str
 ) -> Stages:
     """Scales and sizes: what was asked for, zeros filled from the network's card."""
     if name:
         setting = nets.card(name)["setting"]
-        most = float(np.sqrt(MOST_POSITIONS / view.box.area))  # of what can be attended to
+        most = float(np.sqrt(MOST_POSITIONS / region.area))  # of what can be attended to
         s1, s2 = first or min(1 / setting["first"], most), second or 1 / setting["second"]
         sides, small = tuple(setting["tile"]), setting["subtile"]
         if first:  # another view than it was trained with: tiles of the paper's size for it
-            sides = paper_tile(view.box, s1)
+            sides = paper_tile(region, s1)
     else:
-        s1 = first or min(0.5, UNTRAINED_VIEW / max(view.height, view.width))
+        s1 = first or min(0.5, UNTRAINED_VIEW / max(region.height, region.width))
         s2, small = second or UNTRAINED["second"], UNTRAINED["subtile"]
-        sides = paper_tile(view.box, s1)
+        sides = paper_tile(region, s1)
     # a tile smaller than what a view's pixel stands for would leave gaps between tiles
     least = min(round(2 / s1), 4096)
     sides = (tile, tile) if tile else (max(sides[0], least), max(sides[1], least))
-    return Stages(view.box, s1, s2, sides, subtile or int(small), mapping)
+    return Stages(region, s1, s2, sides, subtile or int(small), mapping)
 
 
 @dataclass
@@ -162,19 +163,25 @@ def _batch(pixels: np.ndarray) -> Any:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
 
-def _strips(name: str, pixels: np.ndarray) -> np.ndarray:
-    """Scores of the first attention, strip by strip: the same as at once, in bounded memory."""
+def strips(h: int, w: int) -> list[tuple[int, int, int, int]]:
+    """How a view is cut: first and last row of each strip, and of what is seen for it."""
     from hrviz.nets.zoom_in import REACH
 
-    h, w = pixels.shape[:2]
     rows = max(1, STRIP // w)
+    return [
+        (top, min(h, top + rows), max(0, top - REACH), min(h, top + rows + REACH))
+        for top in range(0, h, rows)
+    ]
+
+
+def _strips(name: str, pixels: np.ndarray) -> np.ndarray:
+    """Scores of the first attention, strip by strip: the same as at once, in bounded memory."""
+    h, w = pixels.shape[:2]
     out = np.empty((h, w), np.float64)
-    for top in range(0, h, rows):
-        low, high = max(0, top - REACH), min(h, top + rows + REACH)
-        strip = pixels[low:high]
-        current().add("network_pixels", strip.shape[0] * w)
-        found = nets.run(name, _batch(strip[None]), "first")[0].numpy()
-        out[top : top + rows] = found[top - low : top - low + rows]
+    for top, bottom, low, high in strips(h, w):
+        current().add("network_pixels", (high - low) * w)
+        found = nets.run(name, _batch(pixels[None, low:high]), "first")[0].numpy()
+        out[top:bottom] = found[top - low : bottom - low]
     return out
 
 

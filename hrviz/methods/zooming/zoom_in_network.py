@@ -34,15 +34,20 @@ in mean colour too, so being right there does not show that cells were found: th
 many sub-tiles lie on cells. With task 'none' the attention is a stand-in and nothing is classified.
 """
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import numpy as np
 
+from hrviz.cost.declared import Call, CostModel, Params, stored
+from hrviz.geometry import Box
 from hrviz.image import ImageView
 from hrviz.method import Control, Seed, method
 from hrviz.methods.zooming import zoom_in_checks as checks
 from hrviz.methods.zooming import zoom_in_eye as eyes
+from hrviz.methods.zooming.costs import aim as aim_of
 from hrviz.methods.zooming.stages import Stages, memory, paper_tile
 from hrviz.methods.zooming.two_stages import Drawing
 from hrviz.methods.zooming.zoom_in_eye import ZoomTask
@@ -104,6 +109,54 @@ Mapping = Annotated[
 ]  # fmt: skip
 
 
+def _stages(params: Params, height: int, width: int) -> tuple[str, Stages]:
+    """Name of the weights, and the geometry, of a region."""
+    name = eyes.network(aim_of(params, "cell search"), params["extractor"])
+    names = ("first", "second", "tile", "subtile", "mapping")
+    region = Box(0.0, 0.0, float(height), float(width))
+    return name, eyes.plan(region, name, *(params[n] for n in names))
+
+
+def _tiles(params: Params) -> float:
+    """N', different tiles among the N drawn: half of them, as in the paper's memory formula."""
+    return max(1.0, float(params["draws"]) / 2)
+
+
+def _calls(params: Params, height: int, width: int) -> list[Call]:
+    name, stages = _stages(params, height, width)
+    if not name:
+        return []
+    from hrviz.nets.zoom_in import WIDTH
+
+    (h, w), (u, v), tiles = stages.view, stages.tile_view, _tiles(params)
+    out = []
+    if params["saliency"] == "trained":
+        seen = Counter(high - low for _, _, low, high in eyes.strips(h, w))
+        out = [Call(name, (1, 3, rows, w), float(times), "first") for rows, times in seen.items()]
+        out.append(Call(name, (1, 3, u, v), tiles, "second"))
+    each = min(math.ceil(params["draws"] / tiles), u * v, eyes.FEATURES_AT_ONCE)
+    subtiles = (each, 3, stages.subtile, stages.subtile)
+    out.append(Call(name, subtiles, params["draws"] / each, "encode", task=True))
+    return [*out, Call(name, (1, WIDTH), part="classify")]
+
+
+def _pixels(params: Params, height: int, width: int) -> float:
+    _, stages = _stages(params, height, width)
+    th, tw = min(stages.tile[0], height), min(stages.tile[1], width)
+    tile = stored(th, tw, stages.tile_view, max(height, width))
+    subtiles = float(params["draws"] * stages.subtile**2)
+    return stored(height, width, stages.view) + _tiles(params) * tile + subtiles
+
+
+COST = CostModel(
+    _calls, _pixels,
+    growth=r"O(s_1^2 HW + N' s_1^2 s_2^2 HW + N h_2 w_2),\; s_1^2 HW \le 2^{22}",
+    certainty="expected", beside=("contrast", "exact", "estimate"),
+    holds_from=32_768,  # where views have grown to their bound
+    note="Half as many different tiles are drawn as there are draws, as the paper has it; tiles are held one by one.",
+)  # fmt: skip
+
+
 @method(
     family="zooming",
     section="III-B",
@@ -114,6 +167,7 @@ Mapping = Annotated[
     avoid_when="What decides is spread evenly, or cannot be told from anything else at low resolution.",
     network=lambda params: params["task"] != "none",
     example=eyes.EXAMPLE,
+    cost=COST,
 )
 def zoom_in_network(
     view: ImageView,
@@ -188,7 +242,7 @@ def zoom_in_network(
     """
     aim = eyes.resolve(task, view.truth)
     name = eyes.network(aim, extractor)
-    stages = eyes.plan(view, name, first, second, tile, subtile, mapping)
+    stages = eyes.plan(view.box, name, first, second, tile, subtile, mapping)
     eye = eyes.attend(view, stages, name, saliency)
     rng = np.random.default_rng(seed)
     yield Step("view", eye.shown, eye.note)

@@ -17,6 +17,7 @@ from hrviz.methods.zooming.growing import Growing
 
 NETWORK = "needle-graph"
 BADGE = f"trained: {NETWORK}"
+AT_ONCE = 64  # regions in one call
 QUADRANTS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
@@ -106,8 +107,8 @@ class ZoomRun:
     def _encode(self, fresh: list[int]) -> None:
         import torch
 
-        for start in range(0, len(fresh), 64):
-            batch = np.stack([self.pixels[n] for n in fresh[start : start + 64]])
+        for start in range(0, len(fresh), AT_ONCE):
+            batch = np.stack([self.pixels[n] for n in fresh[start : start + AT_ONCE]])
             current().add("network_pixels", batch.size // 3)
             x = torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
             h = nets.run(NETWORK, x, "encode")
