@@ -7,6 +7,7 @@ The whole public surface::
     hrviz.compare(image, ["uniform-downsampling", "cutting-into-patches", "saliency-sampler"])
     hrviz.METHODS                                             # every method by name
     hrviz.density("razn")                                     # cost against how much there is
+    hrviz.costs("efficientnet-b7", image=image)               # cost against resolution, and what fits
     hrviz.scenes.dataset("road", split="train", n=1000)       # pictures with truth
     hrviz.convert(image, "slide.ome.zarr")                    # a pyramid, streamed
 
@@ -25,6 +26,7 @@ __all__ = [
     "apply",
     "compare",
     "convert",
+    "costs",
     "density",
     "open",
     "scenes",
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from hrviz.image.convert import convert
     from hrviz.method import METHODS
     from hrviz.run import apply, compare
+    from hrviz.views.cost_widget import costs
 
 _LAZY = {
     "open": ("hrviz.image", "open_image"),
@@ -46,6 +49,7 @@ _LAZY = {
     "compare": ("hrviz.run", "compare"),
     "convert": ("hrviz.image.convert", "convert"),
     "density": ("hrviz.cost.density", "density"),
+    "costs": ("hrviz.views.cost_widget", "costs"),
     "METHODS": ("hrviz.method", "METHODS"),
     "HrvizError": ("hrviz.errors", "HrvizError"),
     "Box": ("hrviz.geometry", "Box"),

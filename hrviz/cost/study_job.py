@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hrviz.worker import WorkerProcess
 
 log = logging.getLogger("hrviz")
+NORMAL = study.Setting()
 
 
 @dataclass(eq=False)
@@ -113,7 +114,7 @@ def _process() -> WorkerProcess:
 def submit(
     names: Sequence[str],
     sides: Sequence[int] = study.SIDES,
-    setting: study.Setting = study.Setting(),
+    setting: study.Setting = NORMAL,
     budgets: Sequence[int] = (),
 ) -> StudyJob:
     """Start a study in the background; bad input is refused at once with `HrvizError`.
@@ -161,9 +162,12 @@ def perform(
         for budget in budgets:
             for name in names:
                 done += 1
-                if name in found.problems:
+                if not any(found.points[name]):  # refused at every side
                     continue
-                fit = study.largest(name, budget, setting, check=check)
+                try:
+                    fit = study.largest(name, budget, setting, check=check)
+                except HrvizError:  # no small size that it takes
+                    continue
                 tell({"name": name, "budget": budget, "fit": fit, "progress": done / total})
     except Cancelled:
         return {"kind": "cancelled"}

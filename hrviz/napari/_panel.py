@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QStyle,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )  # fmt: skip
@@ -26,6 +27,7 @@ from hrviz.geometry import Box
 from hrviz.method import FAMILIES, METHODS, Method
 from hrviz.napari import _layers as on_screen
 from hrviz.napari._density import DensityView
+from hrviz.napari._memory import MemoryView
 from hrviz.napari._report import PRIMARY, Report, label
 from hrviz.napari._tree import TreeSteps
 from hrviz.results import Step, ZoomTree
@@ -116,6 +118,7 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
         self.report = Report(self.results.show)
         self.tree = TreeSteps(self.viewer)
         self.density = DensityView(lambda: form.values(self.form))
+        self.memory = MemoryView(self.viewer)
         self._arrange()
 
     def _arrange(self) -> None:
@@ -147,7 +150,11 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
         scroll.setWidget(page)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.addTab(scroll, "Method")
+        self.tabs.addTab(self.memory, "Memory")
+        outer.addWidget(self.tabs)
 
     # -- choosing -----------------------------------------------------------------------------
     @property
@@ -346,6 +353,7 @@ class MethodPanel(QWidget):  # type: ignore[misc,unused-ignore]
         """Nothing goes on behind a closed panel."""
         self.cancel()
         self.density.cancel()
+        self.memory.close()
         self.tree.close()
         with suppress(ValueError, TypeError):
             on_screen.camera(self.viewer).events.zoom.disconnect(self._zoomed)
