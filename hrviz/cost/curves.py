@@ -244,9 +244,7 @@ def smallest(takes: Callable[[int], int]) -> int:
     return 64
 
 
-def search(
-    takes: Callable[[int], int], stride: int, budget: int, smallest: int = 1
-) -> Fit:
+def search(takes: Callable[[int], int], stride: int, budget: int, smallest: int = 1) -> Fit:
     """The largest number of strides whose memory a budget allows.
 
     Parameters

@@ -43,7 +43,7 @@ def _status(name: str) -> int | None:
 
 def load_torch() -> None:
     """Import what measuring a network needs, so that no run pays for it in time or memory."""
-    import torch.utils.flop_counter
+    import torch.utils.flop_counter  # noqa: F401
 
     import hrviz.cost.meter  # noqa: F401
 
