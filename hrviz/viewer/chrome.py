@@ -177,5 +177,43 @@ html, body, .stApp, [data-testid="stMain"] { background: var(--bg) !important; c
 .st-key-inspector .katex { font-size: .8em; } .st-key-inspector .katex-display { overflow-x: auto; overflow-y: hidden; text-align: left; padding-bottom: 8px; }
 .st-key-inspector .katex-display > .katex { text-align: left; }
 .st-key-below { padding: 16px; gap: 16px; }
+.st-key-memory-side { min-height: calc(100vh - 40px); max-height: calc(100vh - 40px); overflow-y: auto; overflow-x: hidden; padding: 8px; gap: 8px;
+  border-right: 1px solid var(--line); flex-shrink: 0; flex-wrap: nowrap; scrollbar-width: thin; background: var(--bg); }
+.st-key-memory-side label p, .st-key-memory-side button p { font-size: 12px; }
+.st-key-memory-stage { position: relative; min-width: 0; flex: 1 1 0 !important; gap: 0 !important; min-height: calc(100vh - 40px); max-height: calc(100vh - 40px); overflow: hidden; }
+.st-key-memory-stage > *, .st-key-memory-panel > * { flex-shrink: 0; }
+.st-key-memory-strip { min-height: 40px; max-height: 40px; box-sizing: border-box; padding: 4px 8px; border-bottom: 1px solid var(--line); overflow: hidden; }
+.st-key-memory-strip button, .st-key-memory-tabs button { min-height: 28px; height: 28px; padding: 0 8px; white-space: nowrap; }
+.st-key-memory-strip button p, .st-key-memory-tabs button p { font-size: 12px; white-space: nowrap; }
+.st-key-memory-chart, .st-key-memory-chart > div:has(.js-plotly-plot), .st-key-memory-chart [data-testid="stFullScreenFrame"], .st-key-memory-chart [data-testid="stPlotlyChart"] {
+  height: calc(100vh - 80px - var(--memory-panel, 104px)) !important; min-height: calc(100vh - 80px - var(--memory-panel, 104px)); max-height: calc(100vh - 80px - var(--memory-panel, 104px)); overflow: hidden; }
+.st-key-memory-panel { min-height: var(--memory-panel, 104px); max-height: var(--memory-panel, 104px); box-sizing: border-box; border-top: 1px solid var(--line); overflow: hidden; }
+.st-key-memory-tabs { min-height: 40px; max-height: 40px; box-sizing: border-box; padding: 4px 8px; flex-shrink: 0; } .st-key-memory-tabs .hv-left { text-align: right; }
+.st-key-memory-tabs [data-testid="stSlider"] { padding: 0 16px; max-width: 320px; margin-left: auto; }
+.st-key-memory-tabs [data-testid="stSliderThumbValue"], .st-key-memory-tabs [data-testid="stSliderTickBar"] { display: none; } .hv-at { font-size: 12px; white-space: nowrap; }
+.st-key-memory-inside > * { flex-shrink: 0; } .st-key-memory-inside > div:has(> .st-key-memory-step), .st-key-memory-step { min-height: 0; }
+.st-key-memory-inside > div > div > [data-testid="stPlotlyChart"], .st-key-memory-inside > [data-testid="stElementContainer"]:has(.js-plotly-plot) { height: calc(var(--memory-panel) - 50px) !important; }
+.st-key-memory-line [data-testid="stElementContainer"]:has(.js-plotly-plot) { height: calc(var(--memory-panel) - 84px) !important; }
+.st-key-memory-inside { min-height: calc(var(--memory-panel, 104px) - 41px); max-height: calc(var(--memory-panel, 104px) - 41px); box-sizing: border-box; padding: 0 8px 8px; overflow: auto; scrollbar-width: thin; }
+.st-key-memory-progress { position: absolute; z-index: 5; top: 48px; right: 16px; width: 264px !important; padding: 4px 8px; background: var(--panel); border: 1px solid var(--line); border-radius: 4px; }
+.st-key-memory-progress button { min-height: 24px; height: 24px; padding: 0 8px; } .st-key-memory-progress button p { font-size: 12px; }
+.hv-over { position: absolute; z-index: 4; right: 16px; bottom: calc(var(--memory-panel, 104px) + 56px); max-width: 400px; }
+.st-key-memory-legend button { justify-content: flex-start; text-align: left; min-height: 28px; padding: 2px 8px; border: 0; border-left: 3px solid transparent; border-radius: 0 4px 4px 0; background: transparent; color: var(--fg); }
+.st-key-memory-legend button > *, .st-key-memory-legend button > * > *, .st-key-memory-legend button [data-testid="stMarkdownContainer"] { width: 100%; flex: 1 1 auto; justify-content: flex-start; text-align: left; }
+.st-key-memory-legend button p { display: flex; gap: 6px; width: 100%; font-size: 12px; line-height: 16px; text-align: left; } .st-key-memory-legend button p > span:last-child { margin-left: auto; white-space: nowrap; color: var(--soft); }
+.st-key-memory-legend button:hover { background: var(--panel); }
+.st-key-memory-legend button[data-testid="stBaseButton-primary"] { background: var(--panel); color: var(--fg); }
+.st-key-memory-empty { min-height: 320px; justify-content: center; text-align: center; } .st-key-memory-empty > * { align-self: center; }
+.st-key-memory-held { border-left: 1px solid var(--line); padding-left: 8px; flex-shrink: 0; }
+.hv-said { font-size: 13px; line-height: 18px; margin: 0; } .hv-step { font-size: 12px; line-height: 16px; margin: 0; }
+.hv-held { border-collapse: collapse; width: 100%; table-layout: fixed; font-size: 11px; line-height: 16px; margin: 0; }
+.hv-held th, .hv-held td { border: 0; padding: 1px 8px 1px 0; text-align: left; font-weight: 400; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.hv-held th { width: 64px; text-align: right; } .hv-held td:nth-child(2) { width: 92px; }
+.hv-glyph { font-style: normal; display: inline-block; width: 16px; } .hv-table th.hv-now { color: var(--accent); font-weight: 600; }
+.hv-columns { display: grid; grid-template-columns: repeat(3, 1fr); gap: 24px; font-size: 12px; line-height: 16px; } .hv-columns ul { margin: 4px 0 0; padding-left: 16px; }
+.hv-large { font-size: 14px; line-height: 20px; max-width: 800px; } .hv-large tr:first-child th { white-space: normal; vertical-align: bottom; font-weight: 400; color: var(--soft); font-size: 12px; line-height: 16px; max-width: 152px; } .hv-large small { font-size: 11px; line-height: 16px; }
+.st-key-memory-inside table:not(.hv-held) { font-size: 12px; line-height: 16px; } .st-key-memory-inside [data-testid="stMarkdown"] table th, .st-key-memory-inside [data-testid="stMarkdown"] table td { padding: 4px 8px; white-space: nowrap; border-width: 0 0 1px 0; }
+.st-key-memory-inside [data-testid="stMarkdown"] { overflow-x: auto; } .st-key-memory-inside [data-testid="stMarkdown"] thead th { color: var(--soft); font-weight: 400; }
+.st-key-memory-inside .katex { font-size: .95em; }
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; } }
 """

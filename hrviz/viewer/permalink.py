@@ -36,6 +36,8 @@ class Link:
     layers : tuple of str or None
         Steps shown as overlays.
     theme : {'dark', 'light'} or None
+    memory : dict of str to str
+        What the Memory page is asked, as it was given: the page knows what it may be.
     problems : list of str
         One sentence each for what could not be used.
     """
@@ -47,6 +49,7 @@ class Link:
     params: dict[str, Any] = field(default_factory=dict)
     layers: tuple[str, ...] | None = None
     theme: str | None = None
+    memory: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -62,6 +65,7 @@ def parse(query: Mapping[str, str]) -> Link:
     ["The link's theme was not used: 'pink' is none of dark, light."]
     """
     link = Link(image=query.get("image") or None)
+    link.memory = {key[2:]: value for key, value in query.items() if key.startswith("m.")}
 
     def attempt(what: str, read: Any) -> Any:
         try:
@@ -119,6 +123,7 @@ def to_query(link: Link) -> dict[str, str]:
                 out[f"p.{param.name}"] = _text(param.kind, value)
     if link.layers is not None:
         out["layer"] = ",".join(link.layers)
+    out |= {f"m.{name}": value for name, value in link.memory.items()}
     if link.theme and link.theme != THEMES[0]:
         out["theme"] = link.theme
     return out

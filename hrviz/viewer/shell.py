@@ -29,6 +29,7 @@ PAGES = (
     ("pages/explore.py", "Explore"),
     ("pages/methods.py", "Methods"),
     ("pages/compare.py", "Compare"),
+    ("pages/memory.py", "Memory"),
 )
 
 
@@ -65,6 +66,7 @@ class Session:
     visit: int = 0  # pages entered
     asked: int = 0  # steps chosen
     defaults: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, str] = field(default_factory=dict)  # what the Memory page is asked
 
     @property
     def image(self) -> Image:
@@ -161,7 +163,9 @@ class Session:
     def link(self) -> Link:
         view = self.held if self.region == "hold" and self.held else self.view
         link = Link(self.address, view, self.region, theme=self.theme)
-        if self.page != "Explore":
+        if self.page == "Memory":
+            link.memory = self.memory
+        elif self.page != "Explore":
             link.method, link.params = self.method, self.params.get(self.method, {})
             link.layers = self.layers.get(self.method)
         return link
@@ -189,7 +193,7 @@ def _from_address() -> Session:
             continue
         s.address = address
         break
-    s.theme = link.theme or "dark"
+    s.theme, s.memory = link.theme or "dark", link.memory
     if link.view is not None:
         try:
             box = s.image.view(link.view).box

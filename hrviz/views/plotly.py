@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from functools import singledispatch
 from typing import Any
 
@@ -10,7 +11,7 @@ import plotly.graph_objects as go
 
 from hrviz import results as r
 from hrviz.geometry import Box
-from hrviz.views import _base, colour
+from hrviz.views import _base, colour, ticks
 from hrviz.views import tree as trees
 from hrviz.views.layers import (
     Dots,
@@ -74,6 +75,34 @@ def low(figure: go.Figure, height: int) -> go.Figure:
     figure.update_xaxes(automargin=True, title={"standoff": 4, "font": {"size": 11}})
     figure.update_yaxes(automargin=True, title={"standoff": 4, "font": {"size": 11}})
     return figure
+
+
+def legible(ink: str, look: colour.Theme, least: float = 3.0) -> str:
+    """`ink`, made lighter or darker until a line of it is seen on the theme's background.
+
+    Examples
+    --------
+    >>> legible("#E69F00", colour.THEMES["dark"]), legible("#000000", colour.THEMES["dark"])
+    ('#E69F00', '#666666')
+    """
+    dark = _luminance(look.background) < 0.5
+    h, lightness, s = colorsys.rgb_to_hls(*colour.rgb(ink))
+    while _contrast(ink, look.background) < least and 0 < lightness + dark < 2:
+        lightness = min(1.0, max(0.0, lightness + (0.02 if dark else -0.02)))
+        ink = "#" + "".join(f"{round(255 * v):02X}" for v in colorsys.hls_to_rgb(h, lightness, s))
+    return ink
+
+
+def _luminance(ink: str) -> float:
+    """Relative luminance of sRGB, 0 to 1."""
+    r, g, b = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in colour.rgb(ink))
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def _contrast(a: str, b: str) -> float:
+    """As WCAG has it, 1 to 21."""
+    low, high = sorted((_luminance(a), _luminance(b)))
+    return (high + 0.05) / (low + 0.05)
 
 
 @singledispatch
@@ -244,37 +273,82 @@ def _(result: r.Prediction, out: go.Figure, look: colour.Theme, base: Any) -> No
 def _(result: r.Curve, out: go.Figure, look: colour.Theme, base: Any) -> None:
     from hrviz.method import METHODS
 
+    x_unit, y_unit = ticks.split(result.x_label)[1], ticks.split(result.y_label)[1]
     for place, (name, y) in enumerate(result.series.items()):
-        style = colour.line_style(name, place, look)
-        ink = colour.method_colour(name) if name in METHODS else style.colour
+        style = ticks.line_style(name, place, look)
+        if name in METHODS:  # 'saliency-sampler' is no saliency
+            style = colour.Style(name, style.colour)
+        ink, title = legible(style.colour, look), ticks.title(name)
         if result.bars:
-            out.add_trace(go.Bar(x=result.x, y=y, name=name, marker_color=ink))
+            out.add_trace(go.Bar(x=result.x, y=y, name=title, marker_color=ink))
             continue
         red, green, blue = (round(255 * v) for v in colour.rgb(ink))
+        at = [f"{colour.number(v)} {x_unit}".strip() for v in result.x]
         out.add_trace(
             go.Scatter(
                 x=result.x,
                 y=y,
                 mode="lines" if len(result.x) > colour.MARKED else "lines+markers",
-                name=name,
+                name=title,
                 line={"color": ink, "dash": ",".join(f"{d}px" for d in style.dash) or "solid"},
                 fill="tozeroy" if style.hatch else None,
                 fillcolor=f"rgba({red},{green},{blue},0.12)",
                 marker_symbol=SYMBOLS[place % len(SYMBOLS)],
+                connectgaps=True,  # a point that lacks leaves no gap
+                text=[f"{a}<br>{ticks.amount(v, y_unit) if y_unit else colour.number(v)}"
+                      for a, v in zip(at, y, strict=True)],
+                hovertemplate="%{text}<extra>%{fullData.name}</extra>",
             )
-        )
+        )  # fmt: skip
         if name in result.bands:
             low, high = result.bands[name].T
             out.add_scatter(x=np.r_[result.x, result.x[::-1]], y=np.r_[high, low[::-1]], mode="lines", line_width=0, fill="toself",
                             fillcolor=f"rgba({red},{green},{blue},0.18)", hoverinfo="skip", showlegend=False)  # fmt: skip
-    for name, x in result.marks.items():
-        out.add_vline(x, line={"color": look.muted, "width": 1, "dash": "4px,3px"},
+    for name, v in result.marks.items():
+        out.add_vline(v, line={"color": look.muted, "width": 1, "dash": "4px,3px"},
                       annotation={"text": name, "font": {"size": 11, "color": look.muted}},
                       annotation_position="top right")  # fmt: skip
     kind = "log" if result.log else "linear"
     out.update_xaxes(title=result.x_label, gridcolor=look.line, type=kind)
     out.update_yaxes(title=result.y_label, gridcolor=look.line, type=kind)
+    if not result.bars:
+        _levels(result, out, look)
+        for which, label, values in (
+            ("x", result.x_label, [result.x]),
+            ("y", result.y_label, [*result.series.values(), np.array([*result.levels.values()])]),
+        ):
+            _axis(out, which, label, np.concatenate(values).astype(float), result.log)
     out.update_layout(legend_y=-0.2, showlegend=True, legend_title=result.tag)
+
+
+def _axis(out: go.Figure, which: str, label: str, values: np.ndarray, log: bool) -> None:
+    """Round numbers with units where the values are such."""
+    known = values[np.isfinite(values) & ((values > 0) if log else True)]
+    if not known.size:
+        return
+    low, high = float(known.min()), float(known.max())
+    found = ticks.axis(label, low / 1.2 if log else low, high * 1.2 if log else high, log)
+    if found is not None:
+        marked = {"tickvals": found.at, "ticktext": found.texts, "title": found.label}
+        (out.update_xaxes if which == "x" else out.update_yaxes)(minor={"ticks": ""}, **marked)
+
+
+def _levels(result: r.Curve, out: go.Figure, look: colour.Theme) -> None:
+    """Lines across with their names inside, and a ring wherever a curve meets one."""
+    for name, y in result.levels.items():
+        out.add_hline(y, line={"color": look.muted, "width": 1, "dash": "5px,3px"}, layer="below",
+                      annotation={"text": name, "font": {"size": 11, "color": look.muted}},
+                      annotation_position="top left")  # fmt: skip
+    for place, (name, values) in enumerate(result.series.items()):
+        ink = legible(ticks.line_style(name, place, look).colour, look)
+        for level, y in result.levels.items():
+            at = ticks.crossings(result.x.astype(float), values, y, result.log)
+            if at:
+                told = [f"{level}<br>up to {colour.number(v)}" for v in at]
+                ring = {"size": 11, "color": look.background, "line": {"color": ink, "width": 2}}
+                out.add_scatter(x=at, y=[y] * len(at), mode="markers", marker=ring, text=told,
+                                name=ticks.title(name), showlegend=False, legendgroup=f"ring-{name}",
+                                hovertemplate="%{text}<extra>%{fullData.name}</extra>")  # fmt: skip
 
 
 @_draw.register

@@ -244,3 +244,30 @@ def test_cost_against_density_when_asked_for(page, server):
     page.get_by_text("The cost grows from 1 to 5 digits").wait_for()
     plots = "document.querySelectorAll(\"[class*='st-key-density-chart'] .js-plotly-plot\")"
     page.wait_for_function(f"{plots}.length === 1")
+
+
+@pytest.mark.timeout(900)
+def test_memory_page_answers_and_a_click_opens_the_timeline(page, server):
+    """The curves come, the budget's end is marked; a point leads to what is held there."""
+    asked = "m.names=efficientnet-b0&m.side=512&m.network=efficientnet-b0"
+    page.goto(f"{server}/memory?{asked}")
+    chart = page.locator(".st-key-memory-chart .js-plotly-plot")
+    chart.wait_for(timeout=240_000)
+    box = chart.bounding_box()
+    assert box["width"] * box["height"] >= 0.6 * 1280 * 720
+    page.get_by_text("EfficientNet-B0 on the whole image fits to").wait_for(timeout=240_000)
+    marks = chart.locator(".scatterlayer .point")
+    page.wait_for_function(
+        "document.querySelectorAll('.st-key-memory-chart .scatterlayer .point').length > 8",
+        timeout=240_000,
+    )
+    assert "RTX A6000 48 GB" in chart.text_content()
+    x, y = (marks.nth(2).bounding_box()[k] + 4 for k in "xy")
+    page.mouse.move(x - 8, y - 8)  # plotly's own layer takes the pointer
+    page.mouse.move(x, y, steps=4)
+    page.mouse.click(x, y)
+    page.get_by_text("Largest tensors alive at the peak").wait_for()
+    page.wait_for_url("**m.side=2048**")
+    assert query(page)["m.panel"] == "Timeline"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.screenshot(path=OUTPUT / "memory.png")
