@@ -322,7 +322,10 @@ def main() -> None:
             return number in stopped
 
         answer = {"kind": "cancelled"} if cancelled() else perform(spec, tell, cancelled)
-        _send(out, ("end", number, answer))
+        try:
+            _send(out, ("end", number, answer))
+        except BrokenPipeError:  # the front end is gone
+            return
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ def answer(
 
     try:
         work(check)
-    except Cancelled:
+    except (Cancelled, BrokenPipeError):  # or the front end is gone
         return {"kind": "cancelled"}
     except HrvizError as error:
         return {"kind": "error", "text": str(error)}

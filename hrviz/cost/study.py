@@ -46,6 +46,7 @@ QUANTITIES = {
     "pixels": ("pixels read", "px"),
     "network_pixels": ("pixels given to networks", "px"),
 }
+START = 512  # px a side where the search for the largest image begins
 #: what a side is rounded up to for a named network inside a method
 STRIDE = 32
 
@@ -512,22 +513,27 @@ def largest(
     """
     subject = find(name).name
     step = step_of(subject, setting)
-    refused: set[int] = set()
+    refused: set[int] = set()  # sides that are too large for the subject itself
+    known: dict[int, int] = {}
 
-    def takes(k: int) -> int:
+    def needs(k: int) -> int:
         if check is not None:
             check()
+        if k not in known:
+            known[k] = int(getattr(at(subject, k * step, setting), of))
+        return known[k]
+
+    def takes(k: int) -> int:
         try:
-            return int(getattr(at(subject, k * step, setting), of))
+            return needs(k)
         except HrvizError:
-            if not started:
-                raise
             refused.add(k)  # such as more patches than a method cuts
             return budget + 1
 
-    started = False
-    first = smallest(takes)
-    started = True
+    usual = max(1, START // step)
+    # networks refuse the smallest sides, each after it was traced
+    first = usual if takes(usual) <= budget else smallest(needs)
+    refused.clear()
     found = search(takes, step, budget, first)
     last = found.resolution // step
     return replace(found, beyond=None) if last + 1 in refused else found

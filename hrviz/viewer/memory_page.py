@@ -471,7 +471,9 @@ def _inside(s: Session, page: Page, found: Study) -> None:
         rows = page.clock.rows if page.clock is not None else ()
         st.html(memory_panels.measured(rows, page.clocked == repr((a.names, page.setting))))
     elif a.panel == "Answer":
-        st.html(memory_panels.answer(a, found, met))
+        fits = page.job.fits if page.job is not None else {}
+        most = [n for (n, _), fit in fits.items() if fit.resolution and fit.beyond is None]
+        st.html(memory_panels.answer(a, found, met, most))
     elif a.panel == "Table":
         st.markdown(memory_panels.table(a, found, met, points), unsafe_allow_html=True)
     elif a.panel == "Devices":

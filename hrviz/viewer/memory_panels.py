@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from hrviz.cost.curves import Fit
 from hrviz.cost.devices import DEVICES
@@ -37,8 +37,10 @@ def pass_of(asked: Asked) -> str:
     return f"{step}, batch {asked.batch}, {asked.dtype}"
 
 
-def answer(asked: Asked, study: Study, met: Mapping[str, tuple[float, bool]]) -> str:
-    """What fits, in two or three sentences."""
+def answer(
+    asked: Asked, study: Study, met: Mapping[str, tuple[float, bool]], most: Collection[str] = ()
+) -> str:
+    """What fits, in two or three sentences; `most`: subjects that take nothing larger."""
     if not met:
         return '<p class="hv-said">The first points come in a moment.</p>'
     sure = all(exact for _, exact in met.values())
@@ -57,6 +59,8 @@ def answer(asked: Asked, study: Study, met: Mapping[str, tuple[float, bool]]) ->
             said = "fits at any size"
         else:
             said = f"fits to {'' if exact else 'about '}<b>{_px(at, exact)}</b>"
+            if name in most:
+                said += ", the largest it takes"
             if name in methods and least and 1.15 <= at / least <= 32:
                 said += f" ({colour.number(float(f'{(at / least) ** 2:.2g}'))} times the pixels)"
         parts.append(f"{who} {said}")

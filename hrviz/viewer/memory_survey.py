@@ -242,7 +242,17 @@ def _table() -> list[str]:
     )
     if not own:
         st.html(panels.sentence("Our own rows are not recorded yet: benchmarks/table_one.py makes them", "notice"))  # fmt: skip
-    return ["Mean absolute error of the count: lower is better. The survey: Shanghai Tech Part B, SASNet. Same peak memory in each pair, not the same operations: patches together cost what the whole frame costs."]  # fmt: skip
+    notes = ["Mean absolute error of the count: lower is better. The survey: Shanghai Tech Part B, SASNet. Same peak memory in each pair, not the same operations: patches together cost what the whole frame costs."]  # fmt: skip
+    record = table_one.record()
+    for made in record.get("sets", []):
+        trained = f"{len(made['seeds'])} trainings" if len(made["seeds"]) > 1 else "one training"
+        notes.append(
+            f"{named[made['kind']].capitalize()}: {made['frames']} unseen frames of {made['people']:.0f} heads, {trained}; "
+            f"guessing the mean errs by {made['mean_guess_mae']:.0f}. Ranges are 95 % intervals."
+        )
+    if record:
+        notes.append(f"Measured on {record['date']} by {record['network']}: {record['command']}")
+    return notes
 
 
 def _ours(row: Mapping[str, Any] | None, reference: Mapping[str, Any] | None) -> str:
@@ -251,4 +261,5 @@ def _ours(row: Mapping[str, Any] | None, reference: Mapping[str, Any] | None) ->
     change = f"{row['mae'] / reference['mae'] - 1:+.0%}" if reference and row is not reference and reference["mae"] else "reference"  # fmt: skip
     memory = f", {ticks.amount(row['memory'], 'B')}" if row.get("memory") else ""
     error = colour.number(float(f"{row['mae']:.3g}"))
-    return f"{error}<small>{change}{memory}</small>"
+    low, high = (colour.number(float(f"{v:.3g}")) for v in row["interval"])
+    return f"{error} <span class='hv-soft'>({low} to {high})</span><small>{change}{memory}</small>"

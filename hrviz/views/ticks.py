@@ -207,7 +207,7 @@ def line_style(name: str, place: int, look: colour.Theme) -> colour.Style:
 
     style = colour.line_style(name, place, look)
     if name in METHODS:
-        return colour.Style(name, colour.method_colour(name), style.dash, style.hatch)
+        return colour.Style(name, colour.method_colour(name), style.dash)  # no quantity's area fill
     if name.startswith("efficientnet-b") and name[-1:].isdigit():
         return colour.Style(name, EFFICIENT[int(name[-1]) % len(EFFICIENT)])
     if name.startswith("vit-"):

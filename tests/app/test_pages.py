@@ -20,7 +20,7 @@ from hrviz.views import deepzoom, outputs
 APP = Path(__file__).parents[2] / "app"
 
 
-@pytest.mark.parametrize("name", ["explore", "methods", "compare"])
+@pytest.mark.parametrize("name", ["explore", "methods", "compare", "memory"])
 @pytest.mark.parametrize("image", ["scene:tissue?size=1024x1024", "scene:road?size=320x240"])
 def test_page_runs_without_exception(name, image, monkeypatch):
     testing = pytest.importorskip("streamlit.testing.v1")
