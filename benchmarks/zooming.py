@@ -16,8 +16,8 @@ slides of 1.6 gigapixels, the paper's Table 2 (`zooms/slides.py`).
 
 In `colon` and `needle` look-alikes of the same area and mean colour stand where needles are absent, and
 pictures of `aerial` without cars are those with cars, emptied: counting tells nothing, and the mean colour nothing or
-hardly anything (first row). Seeds of colon's patch selection and ResNet begin with bundled networks: they are not
-independent, and their spread is too small.
+hardly anything (first row). Patch selection begins with the scorer and features of attention sampling, and Zoom-In's
+ResNet with the attentions of its LeNet, each of the same seed (colon's bundled ones, seed 0, with the bundled network).
 
 In memory, Zoom-In's factor over ATS is that of the views and of patches sent one tile at a time; with all ten in one
 call its LeNet, 36 channels at full resolution, needs more than ATS's features, whose first convolution
@@ -27,9 +27,11 @@ reads everything; that pays on slides only.
 PatchDrop and RA-CNN are left out: 16 cells and a classifier of resized pictures, or one path of boxes at 32 px, need
 one object that shows at that size (both have their own recipe and set).
 
-Trainings take up to some three minutes of one thread each, and are kept in benchmarks/output by recipe and seed: a
-second run only measures. What was tuned: colon's recipes by their authors on held-out pictures (draws, patch,
-entropy, contrastive strength); the baselines' rate and their common number of pixels were not.
+Trainings take up to some eight minutes of one thread each (whole pictures the longest), and are kept in
+benchmarks/output by recipe and seed: a second run only measures. What was tuned: colon's recipes by their authors on
+held-out pictures (draws, patch, entropy, contrastive strength), and how long sampling methods begin on easier
+pictures (`strewn`, `sown`, `crowded`, `jammed`, `close`); the baselines' rate and their common number of pixels were not.
+docs/zooming.md keeps the last tables with what they show and where they do not show what the papers do.
 
     OMP_NUM_THREADS=1 python benchmarks/zooming.py --parts colon,needle,road --seeds 2 --paper
     python benchmarks/zooming.py --parts colon --seeds 0 --json rows.json    # bundled networks only

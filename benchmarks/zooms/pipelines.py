@@ -40,13 +40,13 @@ Report = Callable[[str], None]
 # some 50 px, cars of 22 x 9 px), sides and steps so that a training stays short. `Setting` takes 1/s1, 1/s2, tile,
 # sub-tile, N.
 _SIDES = {"needle": (96, 2, 8), "road": (96, 2, 4), "aerial": (64, 2, 4)}  # patch, stride, view
-_EASIER = {"needle": "strewn", "road": "", "aerial": "jammed"}
+_EASIER = {"needle": "strewn", "road": "close", "aerial": "jammed"}
 _ATS = {
     f"{name}-ats": search_ats.Recipe(
         name, patch, stride, draws, steps, downsample=view, easier=_EASIER[name], easier_steps=easier,
     )
     for (name, (patch, stride, view)), draws, steps, easier in zip(
-        _SIDES.items(), (10, 5, 10), (300, 500, 300), (500, 0, 300), strict=True
+        _SIDES.items(), (10, 5, 10), (300, 400, 300), (500, 700, 300), strict=True
     )
 }  # fmt: skip
 _TOP = {
@@ -67,7 +67,7 @@ _ZOOM = {
                                              easier=easier, easier_steps=500)
     for name, setting, steps, easier in (
         ("needle", zooming.Setting(8, 4, (128, 128), 64, 10), 400, "sown"),
-        ("road", zooming.Setting(8, 4, (120, 160), 64, 10), 500, ""),
+        ("road", zooming.Setting(8, 4, (120, 160), 64, 10), 400, "close"),
         ("aerial", zooming.Setting(6, 3, (96, 96), 36, 10), 400, "jammed"),
     )
     for suffix, extractor in (("-zoom-in", "lenet"), ("-zoom-in-resnet", "resnet"))

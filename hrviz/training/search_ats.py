@@ -73,10 +73,10 @@ def train(
     config = {"classes": classes, "stride": recipe.stride, "patch": recipe.patch}
     net = AttentionSampling(**config)
     generator = torch.Generator().manual_seed(seed)
-    where = shared.positions(data["train"], recipe.patch)
 
     def answer(batch: shared.Batch, store: shared.Store, generator: Any) -> tuple[Any, Any]:
         p, index = net.draw(batch.view, recipe.draws, generator)
+        where = shared.positions(store, recipe.patch)  # easier pictures may have another size
         patches = store.patches(batch, where[index.numpy()], recipe.patch)
         return p, net.decide(p, index, patches, recipe.gradient)  # type: ignore[arg-type]
 

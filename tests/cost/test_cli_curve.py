@@ -19,7 +19,7 @@ from torch import nn
 from hrviz.cli import main
 from hrviz.cli_curve import size
 from hrviz.cost import study
-from tests.cost import test_meter_refusals as refusals
+from tests.cost import awkward
 
 
 @pytest.fixture(autouse=True)
@@ -141,8 +141,8 @@ def test_ones_own_networks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
 @pytest.mark.parametrize("name", ["Branching", "Custom", "Old", "Numpy", "Picking"])
 def test_networks_that_cannot_be_metered_are_one_sentence(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     said = {"Branching": "decides by the values", "Picking": "decides by the values", "Numpy": "out of torch"}  # fmt: skip
-    monkeypatch.setattr(refusals, "made", lambda: getattr(refusals, name)(3, 3, 1), raising=False)
-    assert main(["curve", f"{refusals.__name__}:made", "--resolutions", "32"]) == 2
+    monkeypatch.setattr(awkward, "made", lambda: getattr(awkward, name)(3, 3, 1), raising=False)
+    assert main(["curve", f"{awkward.__name__}:made", "--resolutions", "32"]) == 2
     told = capsys.readouterr()
     lines = [line for line in told.err.splitlines() if line.startswith("hrviz:")]
     assert len(lines) == 1 and said.get(name, "register one with torch.library") in lines[0]

@@ -402,4 +402,5 @@ def test_a_page_instead_of_a_tile_is_told_in_one_sentence(viewer: Page) -> None:
     viewer.show(shown)
     viewer.page.wait_for_function("() => handle.state().message !== ''", timeout=20_000)
     assert "without the hrviz routes" in viewer.js("() => handle.state().message")
+    viewer.page.wait_for_load_state("networkidle")  # tiles still on their way fail as well
     viewer.errors.clear()  # OpenSeadragon reports each tile on the console too
