@@ -108,12 +108,15 @@ def _bundled(row: Any, quick: bool) -> dict[str, Any]:
 
 def _trainings(row: Any, seeds: int, quick: bool) -> list[dict[str, Any]]:
     """Trainings of this recipe that are kept, and as many more as `seeds` asks for."""
+    from zooms import pipelines
+
     from hrviz import nets
     from hrviz.training.search_data import SETS
 
     pictures = SETS[row.set]
     first, _ = next(pictures.images("train", 1))
-    known = repr((row.recipe, pictures, first.identity))  # a change of either makes kept ones void
+    # a change of any makes kept ones void
+    known = repr((row.recipe, pipelines.begins_with(row.weights), pictures, first.identity))
     digest = hashlib.sha256(known.encode()).hexdigest()[:10]
     known_seed = nets.card(row.weights)["seed"] if row.bundled else None
     if quick:

@@ -167,6 +167,18 @@ def _by_recipe(name: str) -> Callable[[int, int | None, Report], dict[str, Any]]
     return train
 
 
+def begins_with(name: str) -> Any:
+    """Recipe of the training that this one begins with; None where there is none."""
+    for end, other in _STARTS.items():
+        if name.endswith(end):
+            return _declared(name.removesuffix(end) + other)
+    return None
+
+
+def _declared(name: str) -> Any:
+    return (search_ats.RECIPES | zoom_in_recipes.RECIPES)[name]
+
+
 def _recipe(name: str) -> Callable[..., dict[str, Any]]:
     modules = {"-ats": search_ats, "-patch-selection": search_patch_selection, "-ips": search_ips}
     if "-zoom-in" in name:
@@ -186,8 +198,7 @@ def _trained(name: str, seed: int, steps: int | None, report: Report) -> tuple[d
     """A network that others begin with, and its figures; kept by recipe and seed."""
     from safetensors.torch import load_file, save_file
 
-    modules = (search_ats.RECIPES, zoom_in_recipes.RECIPES)
-    recipe = next(known[name] for known in modules if name in known)
+    recipe = _declared(name)
     first, _ = next(SETS[recipe.set].images("train", 1))
     digest = hashlib.sha256(repr((recipe, SETS[recipe.set], first.identity, steps)).encode()).hexdigest()  # fmt: skip
     file = KEPT / f"{name}-{digest[:10]}-{seed}.safetensors"
