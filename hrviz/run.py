@@ -25,6 +25,7 @@ from typing import Any
 from hrviz import context as surroundings
 from hrviz.context import Context
 from hrviz.cost import memory
+from hrviz.cost.background import Background
 from hrviz.cost.flops import counting
 from hrviz.errors import Cancelled, HrvizError
 from hrviz.geometry import Box
@@ -383,20 +384,14 @@ def is_spread(method: Method) -> bool:
 
 # --------------------------------------------------------------------------- background
 @dataclass
-class Job:
+class Job(Background):
     """A run in the background, polled by a front end.
 
     Attributes
     ----------
     steps : dict of str to Step
-        Latest state of each step, in order.
-    version : int
-        Rises with every new step, and at the end.
-    progress : float
-        Share done: finished steps count whole, the running one by its own progress.
-    done, cancelled : bool
-    error : str or None
-        One sentence.
+        Latest state of each step, in order; `version` rises with each. Of `progress`, finished steps count
+        whole, the running one by its own.
     run : Run or None
         When it ended well.
     """
@@ -405,32 +400,7 @@ class Job:
     params: dict[str, Any]
     region: Box
     steps: dict[str, Step] = field(default_factory=dict)
-    version: int = 0
-    progress: float = 0.0
-    done: bool = False
-    cancelled: bool = False
-    error: str | None = None
     run: Run | None = None
-    started: float = field(default_factory=time.monotonic)
-    _finished: threading.Event = field(default_factory=threading.Event, repr=False)
-    _on_cancel: Callable[[], None] | None = field(default=None, repr=False)
-
-    def cancel(self) -> None:
-        """Ask it to stop; it does at the next check (a tile or a batch)."""
-        if not self.done:
-            self.cancelled = True
-            if self._on_cancel is not None:
-                self._on_cancel()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        return self._finished.wait(timeout)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimate from the progress so far; None before 5 %."""
-        if self.done or self.progress < 0.05:
-            return None
-        return (time.monotonic() - self.started) * (1 - self.progress) / self.progress
 
     def _step(self, m: Measured) -> None:
         self.steps[m.step.name] = m.step
@@ -438,13 +408,10 @@ class Job:
         self.version += 1
 
     def _end(self, run: Run | None, error: str | None) -> None:
-        self.run, self.error = run, error
+        self.run = run
         if run is not None:
-            self.progress = 1.0
             self.steps = {s.name: s for s in run.steps}
-        self.done = True
-        self.version += 1
-        self._finished.set()
+        super()._end(run, error)
 
 
 @cache

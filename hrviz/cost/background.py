@@ -1,6 +1,6 @@
-"""What studies and timings in the background share: progress, cancelling, and how the worker answers.
+"""What runs, studies and timings in the background share: progress, cancelling, how a worker answers.
 
-They run in a worker process of their own: tracing networks is pure Python, and would hold up tiles in a
+Studies and timings run in a worker process of their own: tracing networks is pure Python, and would hold up tiles in a
 thread of the server, and runs of methods in their worker.
 """
 
@@ -24,7 +24,7 @@ log = logging.getLogger("hrviz")
 
 @dataclass(eq=False, kw_only=True)
 class Background:
-    """Work in the other process, polled by a front end.
+    """Work done elsewhere, polled by a front end.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Background:
     _on_cancel: Callable[[], None] | None = field(default=None, repr=False)
 
     def cancel(self) -> None:
-        """Ask it to stop; it does before its next point."""
+        """Ask it to stop; it does at its next check: a tile, a batch, a point."""
         if not self.done:
             self.cancelled = True
             if self._on_cancel is not None:
@@ -70,7 +70,7 @@ class Background:
     def _end(self, run: Any, error: str | None) -> None:
         self.error = error
         self.done = True
-        if error is None and not self.cancelled:
+        if run is not None or (error is None and not self.cancelled):
             self.progress = 1.0
         self.version += 1
         self._finished.set()

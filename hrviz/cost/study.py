@@ -8,8 +8,9 @@ no image is read.
 
 Memory of a method: weights of all its networks are held; on top comes its largest call in
 inference. A training step of a method that learns end to end ('together') holds what the forward passes
-of all its calls keep until the backward pass; the sum over calls of what each call's own step takes
-above its weights is taken, which is never too low by more than what an optimiser's step shares.
+of all its calls keep until the backward pass; taken for it is the sum over calls of what each call's own
+step takes above its weights. That counts each call's own peak, though they do not all come at once; gradients
+of what one call hands to the next are not in it.
 """
 
 from __future__ import annotations
@@ -468,6 +469,8 @@ def grow(
     check : callable, optional
         Called before each point; raises to cancel.
     """
+    from hrviz.cost.models import MODELS
+
     found = prepared(names, sides, setting)
     asked, known = found.sides, list(found.points)
     points: dict[str, list[Point | None]] = {n: [None] * len(asked) for n in known}
@@ -477,7 +480,7 @@ def grow(
             if check is not None:
                 check()
             step = step_of(name, setting)
-            near = side if name not in _named() else max(step, round(side / step) * step)
+            near = max(step, round(side / step) * step) if name in MODELS else side
             try:
                 points[name][k] = at(name, near, setting)
             except HrvizError as error:
@@ -486,12 +489,6 @@ def grow(
             if on_point is not None:
                 on_point(found)
     return found
-
-
-def _named() -> Sequence[str]:
-    from hrviz.cost.models import MODELS
-
-    return tuple(MODELS)
 
 
 def largest(
