@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from functools import singledispatch
 from typing import Any
 
@@ -305,9 +306,9 @@ def _(result: r.Curve, out: go.Figure, look: colour.Theme, base: Any) -> None:
             out.add_scatter(x=np.r_[result.x, result.x[::-1]], y=np.r_[high, low[::-1]], mode="lines", line_width=0, fill="toself",
                             fillcolor=f"rgba({red},{green},{blue},0.18)", hoverinfo="skip", showlegend=False)  # fmt: skip
     for name, v in result.marks.items():
-        out.add_vline(v, line={"color": look.muted, "width": 1, "dash": "4px,3px"},
-                      annotation={"text": name, "font": {"size": 11, "color": look.muted}},
-                      annotation_position="top right")  # fmt: skip
+        out.add_vline(v, line={"color": look.muted, "width": 1, "dash": "4px,3px"})
+        out.add_annotation(x=math.log10(v) if result.log else v, y=1, yref="y domain", xanchor="left", yanchor="top",
+                           text=name, showarrow=False, font={"size": 11, "color": look.muted})  # fmt: skip
     kind = "log" if result.log else "linear"
     out.update_xaxes(title=result.x_label, gridcolor=look.line, type=kind)
     out.update_yaxes(title=result.y_label, gridcolor=look.line, type=kind)
@@ -336,9 +337,11 @@ def _axis(out: go.Figure, which: str, label: str, values: np.ndarray, log: bool)
 def _levels(result: r.Curve, out: go.Figure, look: colour.Theme) -> None:
     """Lines across with their names inside, and a ring wherever a curve meets one."""
     for name, y in result.levels.items():
-        out.add_hline(y, line={"color": look.muted, "width": 1, "dash": "5px,3px"}, layer="below",
-                      annotation={"text": name, "font": {"size": 11, "color": look.muted}},
-                      annotation_position="top left")  # fmt: skip
+        out.add_hline(y, line={"color": look.muted, "width": 1, "dash": "5px,3px"}, layer="below")
+        # plotly takes an annotation's place on a log axis as a power of ten; below the line, as the
+        # highest level may be the end of the axis
+        out.add_annotation(x=1, xref="x domain", xanchor="right", y=math.log10(y) if result.log else y, yanchor="top",
+                           text=name, showarrow=False, font={"size": 11, "color": look.muted})  # fmt: skip
     for place, (name, values) in enumerate(result.series.items()):
         ink = legible(ticks.line_style(name, place, look).colour, look)
         for level, y in result.levels.items():

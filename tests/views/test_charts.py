@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from hrviz.cost.curves import LIMIT, Fit
 from hrviz.results import Curve
-from hrviz.views import colour, costs, mpl, ticks
+from hrviz.views import colour, costs, mpl, plotly, ticks
 
 GIB = 2.0**30
 X = np.array([512.0, 1024, 2048, 4096])
@@ -122,3 +122,13 @@ def test_a_subject_that_takes_no_larger_image(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(study, "at", lambda *_: at("razn", 20_000, study.Setting()))
     with pytest.raises(HrvizError, match="too many patches"):
         study.largest("razn", 1000)
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_names_of_levels_and_marks_stand_at_their_lines_in_plotly_too(log):
+    """Plotly reads a place on a log axis as a power of ten."""
+    curve = Curve(np.array([1.0, 10.0, 100.0]), {"a": np.array([1.0, 10.0, 100.0])}, log=log,
+                  levels={"level": 50.0}, marks={"mark": 20.0})  # fmt: skip
+    told = {n.text: n for n in plotly.figure(curve).layout.annotations}
+    assert told["level"].y == pytest.approx(np.log10(50) if log else 50)
+    assert told["mark"].x == pytest.approx(np.log10(20) if log else 20)
