@@ -49,5 +49,6 @@ tree                  view (id of the view that holds the tree), or itself: boxe
 
 A raster with `mesh` (a grid with its region) is drawn by it while the grid moves; what is `whole` is
 hidden then. What comes back: `viewport` {x, y, w, h} after the view came to rest, `drawings` (with
-`drawing` while a box is dragged), `click` {x, y}.
+`drawing` while a box is dragged, and `version`, the `drawings_version` they were drawn upon, if one was
+given), `click` {x, y}.
 """

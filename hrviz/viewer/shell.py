@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,6 +63,7 @@ class Session:
     image_error: str = ""
     channels: tuple[tuple[int, ...], tuple[tuple[int, Limits], ...]] | None = None
     playing: str = ""  # the axis that moves by itself
+    played: deque[int] = field(default_factory=lambda: deque(maxlen=4))  # where it was last
     round: int = 0  # images opened
     visit: int = 0  # pages entered
     asked: int = 0  # steps chosen
@@ -290,7 +292,11 @@ def watch(key: str) -> dict[str, Callable[[], None]]:
             session().saw(Box(box["y"], box["x"], box["y"] + box["h"], box["x"] + box["w"]))
 
     def drew() -> None:
-        session().drawings = st.session_state[key].get("drawings") or {"boxes": [], "strokes": []}
+        s = session()
+        told = dict(st.session_state[key].get("drawings") or {"boxes": [], "strokes": []})
+        # what was drawn before the page set the drawings may arrive after it, even in the same message
+        if told.pop("version", s.drawings_version) == s.drawings_version:
+            s.drawings = told
 
     return {"on_viewport": moved, "on_drawings": drew}
 

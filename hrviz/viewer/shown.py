@@ -151,14 +151,18 @@ def _told(image: Image, axis: str) -> str:
 
 def _play(s: Session, axis: str) -> None:
     s.playing = "" if s.playing else axis
+    s.played.clear()
 
 
 def _step(s: Session, axis: str, n: int) -> None:
+    s.played.append(s.image.index[axis])
     _go(s, axis, (s.image.index[axis] + 1) % n)
 
 
 def _moved(axis: str, key: str) -> None:
     s = shell.session()
+    if s.playing == axis and st.session_state[key] in s.played:
+        return  # nobody moved it: the browser told where it was before it heard of the next step
     s.playing = ""
     _go(s, axis, st.session_state[key])
 

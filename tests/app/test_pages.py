@@ -12,7 +12,7 @@ from hrviz.geometry import Box
 from hrviz.method import METHODS
 from hrviz.results import Boxes, Node, Partition, Picture, Step, ZoomTree
 from hrviz.scenes import SCENES
-from hrviz.viewer import gallery, launch, live, permalink
+from hrviz.viewer import gallery, launch, live, permalink, shell
 from hrviz.viewer.permalink import Link
 from hrviz.viewer.shell import Session
 from hrviz.views import deepzoom, outputs
@@ -322,3 +322,40 @@ def test_port_taken_means_a_neighbour():
     with pytest.raises(HrvizError):
         launch.free_port("127.0.0.1", 0)
     assert launch.server_file().name == "server.py"
+
+
+def test_a_film_plays_on_when_the_browser_tells_of_an_earlier_moment(monkeypatch):
+    """The slider's value comes back with every message, and may be older than the last step."""
+    testing = pytest.importorskip("streamlit.testing.v1")
+    monkeypatch.setenv("HRVIZ_IMAGE", "scene:crowd?size=320x240&people=4&frames=9")
+    app = testing.AppTest.from_file(str(APP / "Home.py"), default_timeout=60).run()
+    s = app.session_state["hrviz"]
+    next(b for b in app.button if b.label == "Play").click().run()
+
+    def time():
+        return next(w for w in app.slider if w.label == "Time")
+
+    now = s.image.index["t"]
+    time().set_value(now - 1).run()
+    assert s.playing == "t" and s.image.index["t"] == time().value == now + 1
+    time().set_value(8).run()  # moved by hand
+    assert not s.playing and s.image.index["t"] == time().value == 8
+    assert not app.exception
+
+
+def test_drawings_made_before_they_were_removed_stay_away(monkeypatch):
+    """A message of the viewer that was under way when they were removed, or that came with the click."""
+    s = Session(address="scene:tissue")
+    box = {"x": 1, "y": 2, "w": 3, "h": 4}
+    state = {"viewer": {"drawings": {"boxes": [box], "strokes": [], "version": 0}}}
+    monkeypatch.setattr(shell.st, "session_state", state)
+    monkeypatch.setattr(shell, "session", lambda: s)
+    drew = shell.watch("viewer")["on_drawings"]
+    drew()
+    assert s.drawings == {"boxes": [box], "strokes": []}
+    s.draw([], [])
+    drew()
+    assert s.drawings == {"boxes": [], "strokes": []}
+    state["viewer"]["drawings"]["version"] = s.drawings_version
+    drew()
+    assert s.drawings == {"boxes": [box], "strokes": []}

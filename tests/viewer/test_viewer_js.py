@@ -282,6 +282,7 @@ def test_shift_draws_a_box_and_tells_of_it_under_way(viewer: Page) -> None:
     keys.up("Shift")
     last = viewer.js("() => events.at(-1)[1]")
     assert "drawing" not in last and len(last["boxes"]) == 1
+    assert first["version"] == last["version"] == 1  # what it was drawn upon
     viewer.show(shown | {"drawings": first})
     assert viewer.js("() => handle.state().drawings.boxes") == last["boxes"]
     viewer.show(shown | {"drawings_version": 2})  # the page took them away

@@ -13,6 +13,7 @@ class Drawing {
     this.shift = null;
     this.current = null; // points of the drawing under way
     this.told = 0;
+    this.version = undefined; // of the drawings that the page set last
     viewer.addHandler('canvas-press', (e) => {
       this.mode = e.originalEvent && e.originalEvent.shiftKey && this.shift ? this.shift : this.asked;
       if (this.mode) this.current = [host.toImage(e.position)];
@@ -43,7 +44,7 @@ class Drawing {
       this.told = performance.now();
       const box = this._box(this.current);
       this.hinted = Boolean(box);
-      if (box) this.host.changed({ boxes: [...this.boxes, box], strokes: this.strokes.slice(), drawing: true });
+      if (box) this._tell({ boxes: [...this.boxes, box], strokes: this.strokes.slice(), drawing: true });
     }
   }
 
@@ -95,7 +96,9 @@ class Drawing {
     this._changed();
   }
 
-  set(drawings) {
+  /** `version`, if any, comes back with what is drawn from now on. */
+  set(drawings, version) {
+    this.version = version;
     this.boxes = ((drawings && drawings.boxes) || []).map((b) => ({ ...b }));
     this.strokes = ((drawings && drawings.strokes) || []).map((s) => s.slice());
     this.host.redraw();
@@ -112,7 +115,11 @@ class Drawing {
   _changed() {
     this.hinted = false;
     this.host.redraw();
-    this.host.changed({ boxes: this.boxes.slice(), strokes: this.strokes.slice() });
+    this._tell({ boxes: this.boxes.slice(), strokes: this.strokes.slice() });
+  }
+
+  _tell(drawings) {
+    this.host.changed(this.version === undefined ? drawings : { ...drawings, version: this.version });
   }
 
   /** Removes the drawing whose x lies under a level-0 point; true if there was one. */

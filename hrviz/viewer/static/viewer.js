@@ -406,7 +406,8 @@ export function mount(element, model) {
     const drawings = JSON.stringify(data.drawings_version === undefined ? data.drawings || null : data.drawings_version);
     if (drawings !== seen.drawings) {
       seen.drawings = drawings;
-      if (data.drawings && JSON.stringify(drawing.value) !== JSON.stringify(data.drawings)) drawing.set(data.drawings);
+      const same = !data.drawings || JSON.stringify(drawing.value) === JSON.stringify(data.drawings);
+      drawing.set(same ? drawing.value : data.drawings, data.drawings_version);
     }
     drawing.settle(data.draw || null, data.shift || null, data.live);
     p.stage.classList.toggle('hv-drawing', Boolean(data.draw));
