@@ -37,8 +37,7 @@ Call = tuple[str, tuple[int, ...]]
 Report = Callable[[str], None]
 
 # Sets without bundled networks: the sheet's scales where they fit the objects (discs of some 46 px, a sign of
-# some 50 px, cars of 22 x 9 px), sides and steps so that a training stays short. `Setting` takes 1/s1, 1/s2, tile,
-# sub-tile, N.
+# some 50 px, cars of 22 x 9 px), sides and steps so that a training stays short.
 _SIDES = {"needle": (96, 2, 8), "road": (96, 2, 4), "aerial": (64, 2, 4)}  # patch, stride, view
 _EASIER = {"needle": "strewn", "road": "close", "aerial": "jammed"}
 _ATS = {
@@ -62,19 +61,56 @@ _IPS = {
     )
 }
 _BAG = {f"{name}-bagnet-33": search_bagnet.Recipe(name, 33, steps=80) for name in _SIDES}
-_ZOOM = {
-    f"{name}{suffix}": zoom_in_recipes.Recipe(name, setting, zooming.Plan(steps=steps, batch=16, rate=2e-3), extractor,
-                                             easier=easier, easier_steps=500)
-    for name, setting, steps, easier in (
-        ("needle", zooming.Setting(8, 4, (128, 128), 64, 10), 400, "sown"),
-        ("road", zooming.Setting(8, 4, (120, 160), 64, 10), 400, "close"),
-        ("aerial", zooming.Setting(6, 3, (96, 96), 36, 10), 400, "jammed"),
+_PLAN = zooming.Plan(steps=400, batch=16, rate=2e-3)
+
+
+def _reduced(name: str, by: int) -> str:
+    """A set at a whole part of its resolution, its pictures the same; returns its name."""
+    told = f"{name} at {PARTS[by]}"
+    h, w = SETS[name].size
+    SETS.setdefault(told, replace(SETS[name], size=(h // by, w // by)))
+    return told
+
+
+# Discs of 46 px and signs of 50 px are larger than what the LeNet sees of a sub-tile (16 px, then a mean):
+# there a coarser level of the pyramid is where Zoom-In's sub-tiles are read.
+PARTS = {2: "a half", 4: "a quarter"}
+_LEVEL = {"needle": {"lenet": 4, "resnet": 2}, "road": {"lenet": 2, "resnet": 2}}
+
+
+def _on_discs(extractor: str) -> zoom_in_recipes.Recipe:
+    by = _LEVEL["needle"][extractor]
+    sown = zoom_in_recipes.Stage(
+        _reduced("sown", by), *((2000, 4e-3, True) if by == 4 else (200, 2e-3))
     )
-    for suffix, extractor in (("-zoom-in", "lenet"), ("-zoom-in-resnet", "resnet"))
+    return zoom_in_recipes.Recipe(
+        _reduced("needle", by),
+        zooming.Setting(16 // by, 8 // by, (128 // by, 128 // by), {4: 24, 2: 32}[by], 10),
+        replace(_PLAN, contrastive=0.0, rate={4: 2e-3, 2: 1e-3}[by]), extractor,
+        before=(zoom_in_recipes.Stage(_reduced("spotted", by), 60),
+                zoom_in_recipes.Stage(_reduced("few", by), 150), sown),
+    )  # fmt: skip
+
+
+def _on_signs(extractor: str) -> zoom_in_recipes.Recipe:
+    by = _LEVEL["road"][extractor]
+    return zoom_in_recipes.Recipe(
+        _reduced("road", by), zooming.Setting(16 // by, 8 // by, (128 // by, 128 // by), 40, 10),
+        replace(_PLAN, contrastive=0.0, rate=1e-3), extractor,
+        before=tuple(zoom_in_recipes.Stage(_reduced(name, by), steps)
+                     for name, steps in (("beside", 400), ("nearer", 300), ("close", 300))),
+    )  # fmt: skip
+
+
+_AERIAL = zoom_in_recipes.Recipe(
+    "aerial", zooming.Setting(6, 3, (96, 96), 36, 10), _PLAN,
+    before=(zoom_in_recipes.Stage("jammed", 500),),
+)  # fmt: skip
+_ZOOM = {
+    "needle-zoom-in": _on_discs("lenet"), "needle-zoom-in-resnet": _on_discs("resnet"),
+    "road-zoom-in": _on_signs("lenet"), "road-zoom-in-resnet": _on_signs("resnet"),
+    "aerial-zoom-in": _AERIAL, "aerial-zoom-in-resnet": replace(_AERIAL, extractor="resnet", before=()),
 }  # fmt: skip
-_ZOOM |= {
-    key: replace(recipe, easier="") for key, recipe in _ZOOM.items() if recipe.extractor == "resnet"
-}
 for module, more in (
     (search_ats, _ATS), (search_patch_selection, _TOP), (search_ips, _IPS), (search_bagnet, _BAG),
     (zoom_in_recipes, _ZOOM),
@@ -152,14 +188,21 @@ _STARTS = {"-patch-selection": "-ats", "-zoom-in-resnet": "-zoom-in"}
 KEPT = Path(__file__).parent.parent / "output"
 
 
+def _start(name: str) -> str:
+    """The training that this one begins with, '' for none: with stages of its own it needs none."""
+    for end, other in _STARTS.items():
+        if name.endswith(end) and not getattr(_declared(name), "before", ()):
+            return name.removesuffix(end) + other
+    return ""
+
+
 def _by_recipe(name: str) -> Callable[[int, int | None, Report], dict[str, Any]]:
     """Train through the product's recipe, nothing written; the card's figures."""
 
     def train(seed: int, steps: int | None, report: Report) -> dict[str, Any]:
         more: dict[str, Any] = {}
-        for end, other in _STARTS.items():
-            if name.endswith(end):
-                more["start"] = _trained(name.removesuffix(end) + other, seed, steps, report)[1]
+        if first := _start(name):
+            more["start"] = _trained(first, seed, steps, report)[1]
         if name.endswith(tuple(_STARTS.values())):
             return _trained(name, seed, steps, report)[0]
         return _figures(_recipe(name)(seed=seed, steps=steps, report=report, write=False, **more))
@@ -169,14 +212,13 @@ def _by_recipe(name: str) -> Callable[[int, int | None, Report], dict[str, Any]]
 
 def begins_with(name: str) -> Any:
     """Recipe of the training that this one begins with; None where there is none."""
-    for end, other in _STARTS.items():
-        if name.endswith(end):
-            return _declared(name.removesuffix(end) + other)
-    return None
+    first = _start(name)
+    return _declared(first) if first else None
 
 
 def _declared(name: str) -> Any:
-    return (search_ats.RECIPES | zoom_in_recipes.RECIPES)[name]
+    known = (search_ats, search_patch_selection, search_ips, search_bagnet, zoom_in_recipes)
+    return next((m.RECIPES[name] for m in known if name in m.RECIPES), None)  # type: ignore[attr-defined]
 
 
 def _recipe(name: str) -> Callable[..., dict[str, Any]]:
@@ -202,7 +244,8 @@ def _trained(name: str, seed: int, steps: int | None, report: Report) -> tuple[d
     first, _ = next(SETS[recipe.set].images("train", 1))
     digest = hashlib.sha256(repr((recipe, SETS[recipe.set], first.identity, steps)).encode()).hexdigest()  # fmt: skip
     file = KEPT / f"{name}-{digest[:10]}-{seed}.safetensors"
-    pipe = ats(recipe.set) if name.endswith("-ats") else zoom_in(recipe.set, "lenet")
+    part = name.split("-")[0]
+    pipe = ats(part) if name.endswith("-ats") else zoom_in(part, "lenet")
     net = pipe.make()
     if file.exists():
         net.load_state_dict(load_file(file))
@@ -334,7 +377,7 @@ class ZoomPipeline(Pipeline):
     """The Zoom-In network has its own store."""
 
     def store(self, count: int | None, report: Report) -> Any:
-        return ZoomStore(self.set, self.recipe.setting, count, report)
+        return ZoomStore(self.recipe.set, self.recipe.setting, count, report)
 
 
 def zoom_in(name: str, extractor: str) -> Pipeline:
@@ -349,15 +392,17 @@ def zoom_in(name: str, extractor: str) -> Pipeline:
     def answer(net: Any, store: Any, batch: shared.Batch, redraw: int) -> Tensor:
         return zooming.look(net, store, batch.index, _generator(redraw, batch)).logits
 
+    by = SETS[name].size[0] // SETS[recipe.set].size[0]
+    level = "" if by == 1 else f" at {PARTS[by]} of the resolution"
     return ZoomPipeline(
-        f"Zoom-In ({'ResNet' if extractor == 'resnet' else 'LeNet'}), {s.draws} x {s.subtile} px", name, key,
+        f"Zoom-In ({'ResNet' if extractor == 'resnet' else 'LeNet'}), {s.draws} x {s.subtile} px{level}", name, key,
         recipe, _by_recipe(key), lambda: ZoomIn(len(SETS[name].classes), extractor), answer,  # type: ignore[arg-type]
-        lambda whole: [("first", _view(name, s.first)), ("second", tile),
+        lambda whole: [("first", _view(recipe.set, s.first)), ("second", tile),
                        ("encode", (s.draws if whole else 1, 3, s.subtile, s.subtile))],
-        True, "zoom-in-network" if extractor == "lenet" else "",
-        extra={"network_pixels": zoom_pixels(name), "pixels_asked": float(
+        True, "zoom-in-network" if extractor == "lenet" and by == 1 else "",
+        extra={"network_pixels": zoom_pixels(key), "pixels_asked": float(
             SETS[name].size[0] * SETS[name].size[1]
-            + s.draws * (s.tile[0] * s.tile[1] + s.subtile**2))},  # at most, N' = N
+            + s.draws * (s.tile[0] * s.tile[1] + s.subtile**2) * by**2)},  # at most, N' = N
     )  # fmt: skip
 
 
@@ -392,10 +437,11 @@ def _view(name: str, downsample: int) -> tuple[int, int, int, int]:
     return 1, 3, h // downsample, w // downsample
 
 
-def zoom_pixels(name: str) -> float:
-    """Pixels that Zoom-In gives to networks at most, N' = N."""
-    s = zoom_in_recipes.RECIPES[f"{name}-zoom-in"].setting
-    h, w = SETS[name].size
+def zoom_pixels(key: str) -> float:
+    """Pixels that a Zoom-In recipe gives to networks at most, N' = N."""
+    recipe = zoom_in_recipes.RECIPES[key]
+    s = recipe.setting
+    h, w = SETS[recipe.set].size
     tile = s.tile[0] * s.tile[1] / s.second**2
     return h * w / s.first**2 + s.draws * (tile + s.subtile**2)
 
@@ -403,7 +449,7 @@ def zoom_pixels(name: str) -> float:
 def of(name: str) -> list[Pipeline]:
     """All rows of a set."""
     h, w = SETS[name].size
-    share = zoom_pixels(name) / (h * w)
+    share = zoom_pixels(f"{name}-zoom-in") / (h * w)
     sizes = [(round(h * k), round(w * k)) for k in (share**0.5, share**0.5 / 2)]
     fields = (17, 33) if name == "colon" else (33,)
     return [

@@ -4,7 +4,8 @@ Sets in the manner of the Zoom-In paper's: `needle` (1024 px, three discs among 
 thousandths of the picture each), `cells` and `colon` (500 px, few cells in tissue, as its colon images),
 `road` (960 x 1280 px, which speed limit) and `aerial` (768 px, streets with some cars of 22 x 9 px, or
 the same streets without). `strewn` and `sown`, `crowded` and `jammed` are `needle`, `colon` and `aerial`
-with more of what is sought, and `close` is `road` with less around a sign of the same size, to begin trainings with. Where a needle or cell is absent, look-alikes of the same area and mean colour
+with more of what is sought, `spotted` and `few` hold discs or nothing at all, and `close`, `nearer` and `beside` are `road`
+with less and less around a sign of the same size: to begin trainings with. Where a needle or cell is absent, look-alikes of the same area and mean colour
 take its place, so neither counting nor a thumbnail's colours tell the class. Pictures are rendered once
 and kept in a cache folder as one array, which is opened memory-mapped: a second recipe starts at once.
 """
@@ -12,7 +13,7 @@ and kept in a cache folder as one array, which is opened memory-mapped: a second
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,19 @@ def _planted(side: int, pictures: tuple[int, int, int], **planted: Any) -> Searc
     return Search("needle", params, ("absent", "present"), counts, (side, side))
 
 
+def _spotted(count: int) -> Search:
+    """A set whose pictures hold discs or nothing: there is no look-alike."""
+    found = _planted(1024, (240, 60, 60), **_DISCS | {"distractors": 0}, count=count)
+    return replace(found, params=found.params | {"presence": "half"})
+
+
+def _road(height: int, width: int, ratio: float, clutter: int) -> Search:
+    """A set of roads with a sign of some 44 px, smaller than `road`."""
+    params = {"width": width, "height": height, "ratio": ratio, "clutter": clutter}
+    counts = {"train": 400, "held-out": 120, "unseen": 160}
+    return Search("road", params, ("none", "50", "70", "80"), counts, (height, width))
+
+
 FULL = 600, 160, 200
 _DISCS = {"object": "disc", "background": "noise", "ratio": 0.002, "distractors": 6}
 _CELLS = {"object": "cell", "background": "tissue", "ratio": 0.0016, "distractors": 14}
@@ -90,6 +104,8 @@ SETS = {
     "needle": _planted(1024, FULL, **_DISCS, count=3),
     "strewn": _planted(1024, (240, 60, 60), **_DISCS, count=18),
     "sown": _planted(1024, (240, 60, 60), **_DISCS, count=36),
+    "spotted": _spotted(36),
+    "few": _spotted(3),
     "cells": _planted(500, FULL, **_CELLS | {"ratio": 0.002, "distractors": 12}, count=4),
     "colon": _planted(500, FULL, **_CELLS, count=6),
     "crowded": _planted(500, (300, 80, 80), **_CELLS, count=24),
@@ -97,10 +113,9 @@ SETS = {
         "road", {"ratio": 0.002, "clutter": 6}, ("none", "50", "70", "80"),
         {"train": 400, "held-out": 120, "unseen": 160}, (960, 1280),
     ),
-    "close": Search(
-        "road", {"width": 512, "height": 384, "ratio": 0.01, "clutter": 2}, ("none", "50", "70", "80"),
-        {"train": 400, "held-out": 120, "unseen": 160}, (384, 512),
-    ),
+    "close": _road(384, 512, 0.01, 2),
+    "nearer": _road(192, 256, 0.04, 1),
+    "beside": _road(96, 128, 0.16, 0),
     "aerial": Search(
         "aerial", _STREETS | {"cars": 0.5}, ("no car", "cars"),
         {"train": 400, "held-out": 100, "unseen": 140},

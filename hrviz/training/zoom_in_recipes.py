@@ -16,10 +16,24 @@ QUICK = 50  # steps up to which a run is only tried
 
 
 @dataclass(frozen=True)
+class Stage:
+    """Steps on an easier set, before the set itself.
+
+    With `held`, attentions stay as they are: while features cannot tell what they see apart, the
+    estimate of attention's gradient is noise, and attention is lost again.
+    """
+
+    set: str
+    steps: int
+    rate: float = 2e-3
+    held: bool = False
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One network: its set of pictures, where it looks, and how it is trained.
 
-    `easier` names a set with more of what is sought, for the first `easier_steps`: while attention is
+    `before` are stages with more of what is sought: while attention is
     even, one sub-tile of 27 px in twenty shows a cell of `colon`, and training on `colon` alone stayed at
     chance (700 steps). `start` names the network whose attentions training starts with: the ResNet's
     normalised features differ little at first, and it stayed at chance without (350 steps).
@@ -30,14 +44,13 @@ class Recipe:
     plan: Plan
     extractor: str = "lenet"
     start: str = ""
-    easier: str = ""
-    easier_steps: int = 320
+    before: tuple[Stage, ...] = ()
 
 
 RECIPES = {
     "colon-zoom-in": Recipe(
         "colon", Setting(10, 5, (50, 50), 27, 10), Plan(steps=600, rate=2e-3, contrastive=0.5),
-        easier="crowded",
+        before=(Stage("crowded", 320),),
     ),
     "colon-zoom-in-resnet": Recipe(
         "colon", Setting(10, 5, (50, 50), 27, 10),
@@ -81,12 +94,12 @@ def train(
     if first is not None:
         net.attention.load_state_dict(first.attention.state_dict())
         net.attention_on_tiles.load_state_dict(first.attention_on_tiles.state_dict())
-    if recipe.easier:
+    for stage in recipe.before:
         count = 24 if quick else None
-        first_steps = 2 if quick else recipe.easier_steps
-        more = [pictures(recipe.easier, split, count, report) for split in ("train", "held-out")]
+        more = [pictures(stage.set, split, count, report) for split in ("train", "held-out")]
         easier = [Material(s.pixels, s.labels, recipe.setting) for s in more]
-        warm = replace(plan, steps=first_steps, contrastive=0.0)
+        warm = replace(plan, steps=2 if quick else stage.steps, rate=stage.rate, contrastive=0.0, held=stage.held)  # fmt: skip
+        report(f"{stage.set}: {warm.steps} steps")
         fit(net, easier[0], easier[1], warm, seed, report)
     history = fit(net, data[0], data[1], plan, seed, report)
     mean, deviation = accuracy(net, data[2], REDRAWS, seed)
@@ -102,7 +115,11 @@ def train(
         "training": f"both stages end to end, {recipe.setting.draws} draws, cross-entropy, entropy "
         f"{plan.entropy:g} fading out, contrastive {plan.contrastive:g} after {plan.warm_up:.0%} of the "
         "steps; Adam, one-cycle"
-        + (f"; {recipe.easier_steps} steps on the set '{recipe.easier}' before" if recipe.easier else "")
+        + "".join(
+            f"; before, {s.steps} steps on the set '{s.set}'"
+            + (" with attentions held" if s.held else "")
+            for s in recipe.before
+        )
         + (f"; attentions started as those of {recipe.start}" if recipe.start else ""),
         "stands_for": "the Zoom-In network at its published size (Kong and Henao, CVPR 2022)",
         "seed": seed,

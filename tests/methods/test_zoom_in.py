@@ -225,3 +225,50 @@ def test_more_draws_than_subtiles() -> None:
         "scene:tissue?size=300x200", task="none", first=0.005, second=0.01, tile=64, draws=50
     )
     assert found["tree"].summary()["sampled"] == found["tree"].summary()["zoomed"] - 1
+
+
+def _material(extractor: str) -> tuple[Any, Any]:
+    torch = pytest.importorskip("torch")
+    from hrviz.nets.zoom_in import ZoomIn
+    from hrviz.training.zoom_in import Material, Setting
+
+    torch.manual_seed(0)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3)).astype(np.uint8)
+    labels = np.arange(8) % 2
+    return ZoomIn(2, extractor), Material(pixels, labels, Setting(8, 4, (16, 16), 16, 3))
+
+
+def test_settled_statistics_are_those_of_what_attention_draws() -> None:
+    """Mean over batches, and no trace of what was there before."""
+    import torch
+
+    from hrviz.training.zoom_in import look, settle
+
+    net, data = _material("resnet")
+    first = net.features.blocks[0].before[0]
+    first.running_mean.fill_(7.0)
+    settle(net, data, 4, torch.Generator().manual_seed(3), batches=3)
+    settled = first.running_mean.clone()
+    seen: list[Any] = []
+    first.register_forward_pre_hook(lambda m, x: seen.append(x[0].mean((0, 2, 3))))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for _ in range(3):
+            images = torch.randperm(8, generator=generator)[:4].numpy()
+            look(net, data, images, generator)
+    torch.testing.assert_close(settled, torch.stack(seen).mean(0))
+    assert first.momentum == pytest.approx(0.1)
+
+
+def test_held_attentions_stay_and_features_learn() -> None:
+    import torch
+
+    from hrviz.training.zoom_in import Plan, fit
+
+    net, data = _material("lenet")
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    fit(net, data, data, Plan(steps=2, batch=4, contrastive=0.0, held=True), 0, lambda text: None)
+    after = net.state_dict()
+    changed = {k.split(".")[0] for k in after if not torch.equal(after[k], before[k])}
+    assert changed and not changed & {"attention", "attention_on_tiles"}
+    assert all(p.requires_grad for p in net.parameters())

@@ -38,7 +38,7 @@ SpeedSign = Annotated[
 ]
 SignRatio = Annotated[
     float,
-    Control("Up: a larger sign, as area of its box over area of the image.", 0.0001, 0.01, 0.0001,
+    Control("Up: a larger sign, as area of its box over area of the image.", 0.0001, 0.2, 0.0001,
             log=True, title="Object-to-image ratio"),
 ]  # fmt: skip
 RoadClutter = Annotated[int, Control("Up: more other signs and cars.", 0, 40, 1)]
@@ -107,7 +107,7 @@ class RoadScene(Scene):
     sign : {'random', 'none', '50', '70', '80'}
         'random': each of the four, by seed.
     ratio : float
-        Area of the sign's box over the area of the image, 0.0001 to 0.01.
+        Area of the sign's box over the area of the image, 0.0001 to 0.2.
     clutter : int
         How many other signs, boards and cars at most; those that find no free place are left out.
 
