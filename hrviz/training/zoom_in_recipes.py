@@ -79,7 +79,7 @@ def train(
     from hrviz.nets.zoom_in import ZoomIn
 
     recipe = RECIPES[name]
-    plan = replace(recipe.plan, **({"steps": steps} if steps else {}), **changes)
+    plan = replace(recipe.plan, steps=steps or recipe.plan.steps, **changes)
     quick = plan.steps <= QUICK
     clock = time.perf_counter()
     asked = SETS[recipe.set]

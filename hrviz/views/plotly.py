@@ -334,13 +334,29 @@ def _axis(out: go.Figure, which: str, label: str, values: np.ndarray, log: bool)
         (out.update_xaxes if which == "x" else out.update_yaxes)(minor={"ticks": ""}, **marked)
 
 
+def _freer_end(result: r.Curve, level: float) -> bool:
+    """Whether curves are farther from a level at their left ends than at their right ones."""
+    ends = []
+    for values in result.series.values():
+        known = values[np.isfinite(values) & ((values > 0) if result.log else True)]
+        if len(known):
+            ends.append(known[[0, -1]])
+    if not ends:
+        return False
+    apart = np.array(ends, float) / level if result.log else np.array(ends, float) - level
+    nearest = np.abs(np.log(apart) if result.log else apart).min(0)
+    return bool(nearest[0] > nearest[1])
+
+
 def _levels(result: r.Curve, out: go.Figure, look: colour.Theme) -> None:
     """Lines across with their names inside, and a ring wherever a curve meets one."""
     for name, y in result.levels.items():
         out.add_hline(y, line={"color": look.muted, "width": 1, "dash": "5px,3px"}, layer="below")
         # plotly takes an annotation's place on a log axis as a power of ten; below the line, as the
         # highest level may be the end of the axis
-        out.add_annotation(x=1, xref="x domain", xanchor="right", y=math.log10(y) if result.log else y, yanchor="top",
+        left = _freer_end(result, y)
+        out.add_annotation(x=0 if left else 1, xref="x domain", xanchor="left" if left else "right",
+                           y=math.log10(y) if result.log else y, yanchor="top",
                            text=name, showarrow=False, font={"size": 11, "color": look.muted})  # fmt: skip
     for place, (name, values) in enumerate(result.series.items()):
         ink = legible(ticks.line_style(name, place, look).colour, look)

@@ -132,3 +132,12 @@ def test_names_of_levels_and_marks_stand_at_their_lines_in_plotly_too(log):
     told = {n.text: n for n in plotly.figure(curve).layout.annotations}
     assert told["level"].y == pytest.approx(np.log10(50) if log else 50)
     assert told["mark"].x == pytest.approx(np.log10(20) if log else 20)
+
+
+@pytest.mark.parametrize("rising", [True, False])
+def test_names_of_levels_stand_at_the_end_that_curves_are_farther_from(rising):
+    y = np.array([1.0, 10.0, 90.0])
+    found = Curve(np.array([1.0, 10.0, 100.0]), {"a": y if rising else y[::-1]}, log=True,
+                    levels={"level": 100.0})  # fmt: skip
+    (name,) = [a for a in plotly.figure(found).layout.annotations if a.text == "level"]
+    assert (name.x, name.xanchor) == ((0, "left") if rising else (1, "right"))
