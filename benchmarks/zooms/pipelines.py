@@ -94,11 +94,12 @@ def _on_discs(extractor: str) -> zoom_in_recipes.Recipe:
 
 def _on_signs(extractor: str) -> zoom_in_recipes.Recipe:
     by = _LEVEL["road"][extractor]
+    steps, rate = {"lenet": ((400, 200, 600), 3e-3), "resnet": ((250, 200, 300), 2e-3)}[extractor]
     return zoom_in_recipes.Recipe(
         _reduced("road", by), zooming.Setting(16 // by, 8 // by, (128 // by, 128 // by), 40, 10),
-        replace(_PLAN, contrastive=0.0, rate=1e-3), extractor,
-        before=tuple(zoom_in_recipes.Stage(_reduced(name, by), steps)
-                     for name, steps in (("beside", 400), ("nearer", 300), ("close", 300))),
+        replace(_PLAN, contrastive=0.0, steps={"lenet": 800, "resnet": 600}[extractor]), extractor,
+        before=tuple(zoom_in_recipes.Stage(_reduced(name, by), n, rate)
+                     for name, n in zip(("beside", "nearer", "close"), steps, strict=True)),
     )  # fmt: skip
 
 

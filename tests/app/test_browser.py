@@ -78,7 +78,7 @@ def test_explore_zooms_and_keeps_the_address(page, server):
     for _ in range(4):
         page.mouse.wheel(0, -200)
         page.wait_for_timeout(120)
-    page.wait_for_function(f"window.hrvizViewer().state().viewport.scale > {before * 1.5}")
+    page.wait_for_function(f"window.hrvizViewer()?.state().viewport?.scale > {before * 1.5}")
     page.wait_for_url("**w=*")
     assert query(page)["image"].startswith("scene:tissue")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -115,7 +115,7 @@ def test_method_slider_changes_overlay_and_output_is_linked(page, server):
     )
     sx, sy = page.evaluate("([x, y]) => window.hrvizViewer().imageToScreen(x, y)", [x, y])
     page.mouse.move(box[0] + sx, box[1] + sy)
-    page.wait_for_function("window.hrvizViewer().state().output")
+    page.wait_for_function("window.hrvizViewer()?.state().output")
     assert state(page)["output"] == pytest.approx([256, 256], abs=6)
     page.screenshot(path=OUTPUT / "methods.png")
 
@@ -201,8 +201,8 @@ def test_permalink_restores_page(page, server):
     viewer(page)
     assert page.get_by_role("slider", name="Bandwidth (nodes)").input_value() == "7.5"
     page.wait_for_function(
-        "(() => { const v = window.hrvizViewer().state().viewport;"
-        " return Math.abs(v.x0 - 6000) < 20 && Math.abs(v.x1 - 8048) < 20; })()"
+        "(() => { const v = window.hrvizViewer()?.state().viewport;"
+        " return v && Math.abs(v.x0 - 6000) < 20 && Math.abs(v.x1 - 8048) < 20; })()"
     )
     found = query(page)
     assert found["layer"] == "saliency" and found["theme"] == "light" and found["x"] == "6000"
