@@ -85,3 +85,32 @@ def test_votes_are_pooled_by_mean_or_largest(zooms: None) -> None:
     assert np.array_equal(
         smaller(picture, (2, 3)), np.round(picture.reshape(2, 2, 3, 2, 3).mean((1, 3))).astype(np.uint8)
     )  # fmt: skip
+
+
+def test_zoom_in_at_a_coarser_level_sees_the_same_pictures(zooms: None) -> None:
+    """Discs are told apart at a quarter of the resolution; costs are counted there."""
+    from zooms import pipelines
+
+    from hrviz.training.search_data import SETS
+
+    row = pipelines.zoom_in("needle", "lenet")
+    assert row.arm.endswith("at a quarter of the resolution")
+    assert row.extra["network_pixels"] == 64**2 + 10 * (16**2 + 24**2)
+    assert row.calls(False) == [
+        ("first", (1, 3, 64, 64)), ("second", (1, 3, 16, 16)), ("encode", (1, 3, 24, 24)),
+    ]  # fmt: skip
+    coarse, fine = (next(SETS[n].images("unseen", 1))[0] for n in (row.recipe.set, "needle"))
+    assert coarse.uri == fine.uri and SETS[row.recipe.set].size == (256, 256)
+    seen = coarse.rgb(coarse.box, (256, 256)).astype(float)
+    whole = fine.rgb(fine.box, (1024, 1024)).astype(float)
+    mean = whole.reshape(256, 4, 256, 4, 3).mean((1, 3))
+    assert np.abs(seen - mean).mean() < 3  # scenes draw each level anew
+
+
+def test_a_training_with_stages_of_its_own_begins_with_no_other(zooms: None) -> None:
+    from zooms import pipelines
+
+    assert pipelines.begins_with("colon-zoom-in-resnet") == pipelines.zoom_in("colon", "lenet").recipe  # fmt: skip
+    assert pipelines.begins_with("needle-zoom-in-resnet") is None
+    assert pipelines.begins_with("road-patch-selection") == pipelines.ats("road").recipe
+    assert pipelines.begins_with("") is None

@@ -80,15 +80,15 @@ _LEVEL = {"needle": {"lenet": 4, "resnet": 2}, "road": {"lenet": 2, "resnet": 2}
 
 def _on_discs(extractor: str) -> zoom_in_recipes.Recipe:
     by = _LEVEL["needle"][extractor]
-    sown = zoom_in_recipes.Stage(
-        _reduced("sown", by), *((2000, 4e-3, True) if by == 4 else (200, 2e-3))
-    )
+    spotted, sown, rate, subtile = {"lenet": (60, 2000, 4e-3, 24), "resnet": (200, 200, 2e-3, 32)}[
+        extractor
+    ]
     return zoom_in_recipes.Recipe(
-        _reduced("needle", by),
-        zooming.Setting(16 // by, 8 // by, (128 // by, 128 // by), {4: 24, 2: 32}[by], 10),
-        replace(_PLAN, contrastive=0.0, rate={4: 2e-3, 2: 1e-3}[by]), extractor,
-        before=(zoom_in_recipes.Stage(_reduced("spotted", by), 60),
-                zoom_in_recipes.Stage(_reduced("few", by), 150), sown),
+        _reduced("needle", by), zooming.Setting(16 // by, 8 // by, (128 // by, 128 // by), subtile, 10),
+        replace(_PLAN, contrastive=0.0, rate={"lenet": 2e-3, "resnet": 1e-3}[extractor]), extractor,
+        before=(zoom_in_recipes.Stage(_reduced("spotted", by), spotted),
+                zoom_in_recipes.Stage(_reduced("few", by), 150),
+                zoom_in_recipes.Stage(_reduced("sown", by), sown, rate, held=True)),
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def speed_box(reader):
     return Box(*box)
 
 
-@pytest.mark.parametrize("ratio", [0.0001, 0.001, 0.004, 0.01])
+@pytest.mark.parametrize("ratio", [0.0001, 0.001, 0.004, 0.01, 0.05])
 @pytest.mark.parametrize("seed", [2, 5])
 def test_the_sign_is_where_and_as_large_as_said(seed, ratio):
     """What differs from the same road without a speed limit is the sign, and fills its box."""
