@@ -87,8 +87,8 @@ def _on_discs(extractor: str) -> zoom_in_recipes.Recipe:
         _reduced("needle", by), zooming.Setting(16 // by, 8 // by, (128 // by, 128 // by), subtile, 10),
         replace(_PLAN, contrastive=0.0, rate={"lenet": 2e-3, "resnet": 1e-3}[extractor]), extractor,
         before=(zoom_in_recipes.Stage(_reduced("spotted", by), spotted),
-                zoom_in_recipes.Stage(_reduced("few", by), 150),
-                zoom_in_recipes.Stage(_reduced("sown", by), sown, rate, held=True)),
+                zoom_in_recipes.Stage(_reduced("few", by), 150, enough=0.9, tries=3),
+                zoom_in_recipes.Stage(_reduced("sown", by), sown, rate, held=True, enough=0.9, tries=3)),
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def _on_signs(extractor: str) -> zoom_in_recipes.Recipe:
     return zoom_in_recipes.Recipe(
         _reduced("road", by), zooming.Setting(16 // by, 8 // by, (128 // by, 128 // by), 40, 10),
         replace(_PLAN, contrastive=0.0, steps={"lenet": 800, "resnet": 600}[extractor]), extractor,
-        before=tuple(zoom_in_recipes.Stage(_reduced(name, by), n, rate)
+        before=tuple(zoom_in_recipes.Stage(_reduced(name, by), n, rate, enough=0.9, tries=3)
                      for name, n in zip(("beside", "nearer", "close"), steps, strict=True)),
     )  # fmt: skip
 

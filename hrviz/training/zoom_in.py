@@ -263,7 +263,9 @@ def settle(
 class Plan:
     """How long and how: steps, batch, rate, strength of the entropy and contrastive terms.
 
-    With `held`, attentions stay as they are and only what looks at sub-tiles learns.
+    With `held`, attentions stay as they are and only what looks at sub-tiles learns. The state with the
+    best held-out accuracy is kept if that is at least `enough`, else the last: a training that has not
+    begun to learn is no better at any of its steps, but nearer to it at the end.
     """
 
     steps: int = 900
@@ -273,6 +275,7 @@ class Plan:
     contrastive: float = 1.0
     warm_up: float = 0.3  # share of the steps before the contrastive loss starts
     held: bool = False
+    enough: float = 0.0
 
 
 def fit(
@@ -284,7 +287,7 @@ def fit(
     report: Callable[[str], None],
     annotations: tuple[Tensor, Callable[[np.ndarray, np.ndarray], Tensor]] | None = None,
 ) -> list[dict[str, float]]:
-    """Train in place; the state with the best held-out accuracy stays. Returns the history."""
+    """Train in place; the state with the best held-out accuracy stays (see `Plan`). Returns the history."""
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
     attentions = [*net.attention.parameters(), *net.attention_on_tiles.parameters()]
@@ -330,7 +333,8 @@ def fit(
             report(f"step {step + 1}: loss {seen:.3f}, held-out accuracy {right:.3f}")
             if right >= best[0]:
                 best = right, {k: v.clone() for k, v in net.state_dict().items()}
-    net.load_state_dict(best[1])
+    if best[0] >= plan.enough:
+        net.load_state_dict(best[1])
     for parameter in attentions:
         parameter.requires_grad_(True)
     return history

@@ -272,3 +272,49 @@ def test_held_attentions_stay_and_features_learn() -> None:
     changed = {k.split(".")[0] for k in after if not torch.equal(after[k], before[k])}
     assert changed and not changed & {"attention", "attention_on_tiles"}
     assert all(p.requires_grad for p in net.parameters())
+
+
+@pytest.mark.parametrize(("enough", "kept"), [(0.0, "best"), (1.1, "last")])
+def test_the_last_state_is_kept_of_a_training_that_has_not_learnt_enough(
+    enough: float, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from hrviz.training import zoom_in
+
+    net, data = _material("lenet")
+    found, states = iter([1.0, 0.5, 0.5]), []
+
+    def judged(network: Any, *_: Any, **__: Any) -> tuple[float, float]:
+        states.append({k: v.clone() for k, v in network.state_dict().items()})
+        return next(found), 0.0
+
+    monkeypatch.setattr(zoom_in, "accuracy", judged)
+    plan = zoom_in.Plan(steps=3, batch=4, contrastive=0.0, enough=enough)
+    zoom_in.fit(net, data, data, plan, 0, lambda text: None)
+    wanted = states[0] if kept == "best" else states[-1]
+    assert all(torch.equal(v, wanted[k]) for k, v in net.state_dict().items())
+
+
+def test_a_stage_is_done_again_until_enough_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    from hrviz.training import zoom_in_recipes as recipes
+
+    done: list[tuple[int, float]] = []
+    accuracies = iter([0.5, 0.95, 0.3])
+
+    def fit(net: Any, train: Any, held: Any, plan: Any, seed: int, report: Any) -> list[Any]:
+        done.append((seed, plan.enough))
+        return [{"held_out": next(accuracies)}]
+
+    class Few:
+        pixels, labels = np.zeros((2, 500, 500, 3), np.uint8), np.array([0, 1])
+
+    monkeypatch.setattr(recipes, "fit", fit)
+    monkeypatch.setattr(recipes, "accuracy", lambda *_: (0.5, 0.0))
+    monkeypatch.setattr(recipes, "pictures", lambda *_: Few)
+    stage = recipes.Stage("crowded", 60, enough=0.9, tries=3)
+    recipe = recipes.replace(recipes.RECIPES["colon-zoom-in"], before=(stage,))
+    monkeypatch.setitem(recipes.RECIPES, "tried", recipe)
+    recipes.train("tried", seed=7, write=False, report=lambda text: None)
+    assert done == [(7, 0.9), (1007, 0.9), (7, 0.0)]
