@@ -61,6 +61,8 @@ class Control:
         Only of use while the named parameter has one of the values.
     kind : Kind, optional
         For values that their type does not tell: 'boxes', 'strokes', 'file'.
+    zero : str
+        What 0 stands for, where it is not an amount.
     """
 
     help: str
@@ -73,6 +75,7 @@ class Control:
     basic: bool = True
     when: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     kind: Kind | None = None
+    zero: str = ""
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,10 @@ def split(declared: Declared, values: Mapping[str, Any]) -> tuple[list[Param], l
 
 
 def label(param: Param) -> str:
-    """Title and unit."""
-    return f"{param.title} ({param.control.unit})" if param.control.unit else param.title
+    """Title, unit and what 0 stands for, where that is no amount."""
+    control = param.control
+    told = [text for text in (control.unit, control.zero and f"0: {control.zero}") if text]
+    return f"{param.title} ({'; '.join(told)})" if told else param.title
 
 
 def span(param: Param) -> tuple[float, float, float]:

@@ -200,3 +200,13 @@ def test_ladder_has_ends_default_and_given():
     assert rungs[-1] == 100_000
     assert {1000, 1234} <= set(rungs)
     assert all(isinstance(v, int) for v in rungs)
+
+
+def test_labels_tell_units_and_what_zero_stands_for():
+    params = {p.name: p for p in METHODS["zoom-in-network"].params}
+    assert forms.label(params["first"]) == "First scale (0: as trained)"
+    assert forms.label(params["subtile"]) == "Sub-tile (px; 0: as trained)"
+    assert forms.label(params["draws"]) == "Draws"
+    for made in ALL:  # where 0 is such a value, it can be chosen
+        for p in made.params:
+            assert not p.control.zero or p.control.minimum == 0

@@ -36,7 +36,7 @@ PatchSide = Annotated[
     int,
     Control("Side of a patch. Up: more is seen around each position and more is read; 0 takes what "
             "the network was trained on, or three positions with a stand-in.", 0, 512, 8, unit="px",
-            title="Patch size"),
+            title="Patch size", zero="as trained"),
 ]  # fmt: skip
 ViewScale = Annotated[
     float,

@@ -61,22 +61,25 @@ Guide = Annotated[
 FirstScale = Annotated[
     float,
     Control("Scale s1 of the view of the whole region. Up: finds smaller things, holds more memory; 0 "
-            "takes what the network was trained with.", 0.0, 0.5, 0.005, title="First scale"),
+            "takes what the network was trained with.", 0.0, 0.5, 0.005, title="First scale",
+            zero="as trained"),
 ]  # fmt: skip
 SecondScale = Annotated[
     float,
     Control("Scale s2 of the views of tiles. Up: finer choice of sub-tiles, more pixels; 0 takes what "
-            "the network was trained with.", 0.0, 1.0, 0.05, title="Second scale"),
+            "the network was trained with.", 0.0, 1.0, 0.05, title="Second scale",
+            zero="as trained"),
 ]  # fmt: skip
 TilePixels = Annotated[
     int,
     Control("Side of a tile. Up: each look covers more; 0 takes s1 times the region's sides, as the "
-            "paper does.", 0, 4096, 16, unit="px", title="Tile", basic=False),
+            "paper does.", 0, 4096, 16, unit="px", title="Tile", basic=False, zero="s1 of the region"),
 ]  # fmt: skip
 SubtilePixels = Annotated[
     int,
     Control("Side of a sub-tile, read at full resolution. Up: more context, more pixels; 0 takes what "
-            "the network was trained with.", 0, 256, 1, unit="px", title="Sub-tile"),
+            "the network was trained with.", 0, 256, 1, unit="px", title="Sub-tile",
+            zero="as trained"),
 ]  # fmt: skip
 Draws = Annotated[
     int, Control("N, tiles drawn. Up: a steadier answer, more pixels and calls.", 1, 128, 1,
