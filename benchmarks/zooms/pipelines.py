@@ -94,12 +94,14 @@ def _on_discs(extractor: str) -> zoom_in_recipes.Recipe:
 
 def _on_signs(extractor: str) -> zoom_in_recipes.Recipe:
     by = _LEVEL["road"][extractor]
-    steps, rate = {"lenet": ((400, 200, 600), 3e-3), "resnet": ((250, 200, 300), 2e-3)}[extractor]
+    steps, rate, last = {
+        "lenet": ((400, 200, 300, 300), 3e-3, 500), "resnet": ((250, 200, 200, 200), 2e-3, 400),
+    }[extractor]  # fmt: skip
     return zoom_in_recipes.Recipe(
         _reduced("road", by), zooming.Setting(16 // by, 8 // by, (128 // by, 128 // by), 40, 10),
-        replace(_PLAN, contrastive=0.0, steps={"lenet": 800, "resnet": 600}[extractor]), extractor,
-        before=tuple(zoom_in_recipes.Stage(_reduced(name, by), n, rate, enough=0.9, tries=3)
-                     for name, n in zip(("beside", "nearer", "close"), steps, strict=True)),
+        replace(_PLAN, contrastive=0.0, steps=last), extractor,
+        before=tuple(zoom_in_recipes.Stage(_reduced(name, by), n, rate, enough=0.85, tries=3)
+                     for name, n in zip(("beside", "nearer", "close", "between"), steps, strict=True)),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ Sets in the manner of the Zoom-In paper's: `needle` (1024 px, three discs among 
 thousandths of the picture each), `cells` and `colon` (500 px, few cells in tissue, as its colon images),
 `road` (960 x 1280 px, which speed limit) and `aerial` (768 px, streets with some cars of 22 x 9 px, or
 the same streets without). `strewn` and `sown`, `crowded` and `jammed` are `needle`, `colon` and `aerial`
-with more of what is sought, `spotted` and `few` hold discs or nothing at all, and `close`, `nearer` and `beside` are `road`
+with more of what is sought, `spotted` and `few` hold discs or nothing at all, and `between`, `close`, `nearer` and `beside` are `road`
 with less and less around a sign of the same size: to begin trainings with. Where a needle or cell is absent, look-alikes of the same area and mean colour
 take its place, so neither counting nor a thumbnail's colours tell the class. Pictures are rendered once
 and kept in a cache folder as one array, which is opened memory-mapped: a second recipe starts at once.
@@ -113,6 +113,7 @@ SETS = {
         "road", {"ratio": 0.002, "clutter": 6}, ("none", "50", "70", "80"),
         {"train": 400, "held-out": 120, "unseen": 160}, (960, 1280),
     ),
+    "between": _road(576, 768, 0.0056, 4),
     "close": _road(384, 512, 0.01, 2),
     "nearer": _road(192, 256, 0.04, 1),
     "beside": _road(96, 128, 0.16, 0),
