@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from hrviz import nets
 from hrviz.training.search_data import SETS, pictures
 from hrviz.training.zoom_in import Material, Plan, Setting, accuracy, fit
@@ -22,7 +24,9 @@ class Stage:
     With `held`, attentions stay as they are: while features cannot tell what they see apart, the
     estimate of attention's gradient is noise, and attention is lost again. The stage is done again, going
     on from where it was, `tries` times at most, until `enough` of the held-out pictures are right: how
-    long nothing is learnt at first differs much from seed to seed.
+    long nothing is learnt at first differs much from seed to seed. With `shifted`, each picture is moved
+    round by a random amount: a large sign of `road` always stands at the right border, and attention
+    learnt the border.
     """
 
     set: str
@@ -31,6 +35,7 @@ class Stage:
     held: bool = False
     enough: float = 0.0
     tries: int = 1
+    shifted: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,10 @@ def train(
     for stage in recipe.before:
         count = 24 if quick else None
         more = [pictures(stage.set, split, count, report) for split in ("train", "held-out")]
-        easier = [Material(s.pixels, s.labels, recipe.setting) for s in more]
+        easier = [
+            Material(_moved_round(s.pixels, seed) if stage.shifted else s.pixels, s.labels, recipe.setting)
+            for s in more
+        ]  # fmt: skip
         warm = replace(plan, steps=2 if quick else stage.steps, rate=stage.rate, contrastive=0.0,
                        held=stage.held, enough=stage.enough)  # fmt: skip
         for again in range(1 if quick else stage.tries):
@@ -126,6 +134,7 @@ def train(
         + "".join(
             f"; before, {s.steps} steps on the set '{s.set}'"
             + (" with attentions held" if s.held else "")
+            + (" and pictures shifted" if s.shifted else "")
             + (f", up to {s.tries} times" if s.tries > 1 else "")
             for s in recipe.before
         )
@@ -152,3 +161,11 @@ def train(
     if write:
         nets.save(name, net, facts)
     return facts
+
+
+def _moved_round(pixels: np.ndarray, seed: int) -> np.ndarray:
+    """Pictures (n, h, w, 3), each shifted by a random amount; what leaves on one side comes in on the other."""
+    rng = np.random.default_rng(seed)
+    by = rng.integers(0, pixels.shape[1:3], size=(len(pixels), 2))
+    moved = [np.roll(p, tuple(b), (0, 1)) for p, b in zip(pixels, by, strict=True)]
+    return np.stack(moved)

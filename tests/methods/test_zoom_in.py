@@ -318,3 +318,14 @@ def test_a_stage_is_done_again_until_enough_is_right(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(recipes.RECIPES, "tried", recipe)
     recipes.train("tried", seed=7, write=False, report=lambda text: None)
     assert done == [(7, 0.9), (1007, 0.9), (7, 0.0)]
+
+
+def test_pictures_moved_round_keep_every_pixel() -> None:
+    from hrviz.training.zoom_in_recipes import _moved_round
+
+    pixels = np.arange(2 * 5 * 7 * 3, dtype=np.uint8).reshape(2, 5, 7, 3)
+    moved = _moved_round(pixels, 1)
+    assert (moved == _moved_round(pixels, 1)).all() and not (moved == pixels).all()
+    for one, other in zip(pixels, moved, strict=True):
+        rows, columns = np.argwhere((other == one[0, 0]).all(-1))[0]
+        np.testing.assert_array_equal(np.roll(one, (rows, columns), (0, 1)), other)
