@@ -17,7 +17,9 @@ slides of 1.6 gigapixels, the paper's Table 2 (`zooms/slides.py`).
 In `colon` and `needle` look-alikes of the same area and mean colour stand where needles are absent, and
 pictures of `aerial` without cars are those with cars, emptied: counting tells nothing, and the mean colour nothing or
 hardly anything (first row). Patch selection begins with the scorer and features of attention sampling, and Zoom-In's
-ResNet with the attentions of its LeNet, each of the same seed (colon's bundled ones, seed 0, with the bundled network).
+ResNet on `colon` and `aerial` with the attentions of its LeNet, each of the same seed (colon's bundled ones, seed 0, with
+the bundled network). On `needle` and `road` Zoom-In reads its sub-tiles at a half or a quarter of the resolution: one
+feature of its LeNet sees 16 px and the mean of all is taken, so discs of 46 px and signs of 50 px do not fit in.
 
 In memory, Zoom-In's factor over ATS is that of the views and of patches sent one tile at a time; with all ten in one
 call its LeNet, 36 channels at full resolution, needs more than ATS's features, whose first convolution
@@ -29,8 +31,9 @@ one object that shows at that size (both have their own recipe and set).
 
 Trainings take up to some eight minutes of one thread each (whole pictures the longest), and are kept in
 benchmarks/output by recipe and seed: a second run only measures. What was tuned: colon's recipes by their authors on
-held-out pictures (draws, patch, entropy, contrastive strength), and how long sampling methods begin on easier
-pictures (`strewn`, `sown`, `crowded`, `jammed`, `close`); the baselines' rate and their common number of pixels were not.
+held-out pictures (draws, patch, entropy, contrastive strength), how long sampling methods begin on easier
+pictures, and, by what held-out pictures and first seeds showed, the stages of Zoom-In on `needle` and `road` (which sets, how many
+steps, attention held, stages done again, pictures shifted, no contrastive loss); the baselines' rate and their common number of pixels were not.
 docs/zooming.md keeps the last tables with what they show and where they do not show what the papers do.
 
     OMP_NUM_THREADS=1 python benchmarks/zooming.py --parts colon,needle,road --seeds 2 --paper
