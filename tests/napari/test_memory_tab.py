@@ -137,7 +137,9 @@ def test_cancel_and_again(panel: Any):
     job = view.job
     assert view.go.text() == "Cancel" and not view.progress.isHidden()
     view.go.click()
-    assert job.cancelled or job.done  # what is kept from before may come sooner than the second click
+    assert (
+        job.cancelled or job.done
+    )  # what is kept from before may come sooner than the second click
     assert view.job is None
     assert view.go.text() == "Work out" and view.status.text() == "Cancelled."
     assert view.progress.isHidden() and not view.picture.isHidden()  # what is known stays
