@@ -131,7 +131,7 @@ def axes(s: Session, play: bool = True) -> None:
         image = s.image
     for place, (axis, n) in enumerate(image.axes.items()):
         if play and place == 0:
-            st.button("Pause" if s.playing else "Play", key="play", on_click=_play, args=(s, axis),
+            st.button("Pause" if s.playing else "Play", key="play", on_click=_play, args=(s, "" if s.playing else axis),
                       icon=":material/pause:" if s.playing else ":material/play_arrow:", help=PLAYED)  # fmt: skip
         key = f"axis-{s.round}-{s.visit}-{axis}-{n}"
         st.session_state[key] = image.index[axis]
@@ -150,7 +150,8 @@ def _told(image: Image, axis: str) -> str:
 
 
 def _play(s: Session, axis: str) -> None:
-    s.playing = "" if s.playing else axis
+    """Play an axis, '' for none: what the button said, however late or often the click arrives."""
+    s.playing = axis
     s.played.clear()
 
 

@@ -75,11 +75,29 @@ def server(tmp_path_factory):
     assert "Traceback" not in text, text
 
 
+def patient(ask):
+    """Ask again where the viewer was just being made anew: on a busy machine there is none for a moment."""
+
+    def again(*args, **keywords):
+        from playwright.sync_api import Error
+
+        for tried in range(20):
+            try:
+                return ask(*args, **keywords)
+            except Error as error:
+                if "of null" not in str(error) or tried == 19:
+                    raise
+                time.sleep(0.25)
+
+    return again
+
+
 @pytest.fixture
 def page(browser):
     """A tab of 1280 x 720."""
     tab = browser.new_page(viewport={"width": 1280, "height": 720})
     tab.set_default_timeout(40_000)
     tab.add_init_script(FIND)
+    tab.evaluate, tab.wait_for_function = map(patient, (tab.evaluate, tab.wait_for_function))
     yield tab
     tab.close()

@@ -89,8 +89,14 @@ def test_time_moves_in_place_and_is_kept(page, server):
     page.get_by_role("button", name="Try a method here").click()
     page.get_by_text("No trained network is for what this image shows").wait_for()
     page.wait_for_url("**/methods?*image=*")
-    # a step that was on its way when Pause was pressed may still have come: at least where it was
-    frame = page.get_by_role("slider", name="Time").input_value()
+    # a step that was on its way when Pause was pressed may still have come: at least where it was, and
+    # the address follows the slider
+    time = page.get_by_role("slider", name="Time")
+    for _ in range(100):
+        frame = time.input_value()
+        if address(page).endswith(f"#t={frame}"):
+            break
+        page.wait_for_timeout(100)
     assert int(frame) >= 3 and address(page).endswith(f"#t={frame}")
 
 
