@@ -131,7 +131,8 @@ def axes(s: Session, play: bool = True) -> None:
         image = s.image
     for place, (axis, n) in enumerate(image.axes.items()):
         if play and place == 0:
-            st.button("Pause" if s.playing else "Play", key="play", on_click=_play, args=(s, "" if s.playing else axis),
+            # two buttons: Streamlit may tell of a click twice, after the label has changed
+            st.button("Pause" if s.playing else "Play", key="pause" if s.playing else "play", on_click=_play, args=(s, "" if s.playing else axis),
                       icon=":material/pause:" if s.playing else ":material/play_arrow:", help=PLAYED)  # fmt: skip
         key = f"axis-{s.round}-{s.visit}-{axis}-{n}"
         st.session_state[key] = image.index[axis]
@@ -150,7 +151,7 @@ def _told(image: Image, axis: str) -> str:
 
 
 def _play(s: Session, axis: str) -> None:
-    """Play an axis, '' for none: what the button said, however late or often the click arrives."""
+    """Play an axis, '' for none."""
     s.playing = axis
     s.played.clear()
 
